@@ -1,0 +1,153 @@
+//! `spanloom index`: builds or updates an index, with progress on standard error.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{Failure, print, runtime};
+use crate::config::Loaded;
+use crate::index::build::{BuildError, BuildReport, Phase, build};
+use crate::index::data_dir::DataDir;
+
+#[derive(Args)]
+pub struct IndexArgs {
+    /// Git work trees or folders to index together
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Read every file anew, whatever the last index knows
+    #[arg(long)]
+    rebuild: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(loaded: &Loaded, arguments: IndexArgs) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let data = DataDir::new(&loaded.config.data_dir.0);
+    let started = Instant::now();
+    let bar = Bar::new();
+    let outcome = build(&data, &arguments.paths, &loaded.build(arguments.rebuild), runtime.handle(), &|phase, done, total| {
+        bar.show(phase, done, total)
+    });
+    bar.clear();
+    let report = outcome.map_err(|error| match error {
+        BuildError::Scan(_) => Failure::Usage(error.to_string()),
+        other => Failure::failed(other),
+    })?;
+    let elapsed = started.elapsed();
+    if arguments.json {
+        print(&format!("{}\n", as_json(&report, elapsed)))?;
+    } else {
+        print(&as_text(&report, elapsed, &data))?;
+    }
+    for warning in &report.manifest.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let wants_vectors = loaded.config.embedding.kind == crate::config::EmbeddingKind::Vllm;
+    if wants_vectors && report.manifest.dense.is_none() && report.manifest.counts.chunks > 0 {
+        return Err(Failure::Partial("the index has no vectors; search uses BM25 alone".into()));
+    }
+    Ok(())
+}
+
+fn as_text(report: &BuildReport, elapsed: Duration, data: &DataDir) -> String {
+    let manifest = &report.manifest;
+    if !report.built {
+        return format!(
+            "Nothing has changed: generation {} is up to date ({} files, {} chunks).\n",
+            manifest.generation,
+            HumanCount(manifest.counts.files),
+            HumanCount(manifest.counts.chunks)
+        );
+    }
+    let seconds = elapsed.as_secs_f64();
+    let dense = match &manifest.dense {
+        Some(dense) => format!(
+            "{} vectors of {} by {} in FAISS {}",
+            HumanCount(manifest.counts.embedded),
+            dense.index.dimension,
+            dense.model,
+            dense.index.kind
+        ),
+        None => "no vectors".to_owned(),
+    };
+    format!(
+        "Indexed {} files ({} read, {} unchanged, {} skipped) into {} chunks, {dense}.\nGeneration {} in {} serves now; {seconds:.1} s, {:.0} chunks a second.\n",
+        HumanCount(manifest.counts.files),
+        HumanCount(report.files_read),
+        HumanCount(report.files_kept),
+        HumanCount(manifest.counts.skipped),
+        HumanCount(manifest.counts.chunks),
+        manifest.generation,
+        data.path().display(),
+        manifest.counts.chunks as f64 / seconds.max(f64::EPSILON),
+    )
+}
+
+fn as_json(report: &BuildReport, elapsed: Duration) -> serde_json::Value {
+    let manifest = &report.manifest;
+    json!({
+        "generation": manifest.generation,
+        "built": report.built,
+        "elapsed_ms": elapsed.as_millis() as u64,
+        "files": { "indexed": manifest.counts.files, "read": report.files_read, "unchanged": report.files_kept, "skipped": manifest.counts.skipped, "fallbacks": report.fallbacks },
+        "chunks": manifest.counts.chunks,
+        "chunks_embedded": manifest.counts.embedded,
+        "warnings": manifest.warnings,
+    })
+}
+
+/// One bar for all phases, the latest one shown. Text and vectors are made side by
+/// side, so phases may alternate.
+struct Bar {
+    bar: ProgressBar,
+    phase: Mutex<Option<Phase>>,
+}
+
+impl Bar {
+    fn new() -> Bar {
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("{msg:<26} {wide_bar} {human_pos:>9}/{human_len:<9} {elapsed:>4}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Bar { bar, phase: Mutex::new(None) }
+    }
+
+    fn show(&self, phase: Phase, done: usize, total: usize) {
+        let mut current = self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *current != Some(phase) {
+            *current = Some(phase);
+            self.bar.set_message(name(phase));
+            // Where no terminal draws the bar, each phase is a line.
+            if self.bar.is_hidden() && done == 0 {
+                eprintln!("{} …", name(phase));
+            }
+        }
+        drop(current);
+        self.bar.set_length(total.max(done) as u64);
+        self.bar.set_position(done as u64);
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Scan => "Looking for files",
+        Phase::Read => "Reading and chunking",
+        Phase::Git => "Asking git for commits",
+        Phase::Catalog => "Writing the catalog",
+        Phase::Text => "Indexing words",
+        Phase::Train => "Training the embedding",
+        Phase::Embed => "Embedding",
+        Phase::Publish => "Publishing",
+    }
+}

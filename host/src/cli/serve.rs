@@ -1,0 +1,90 @@
+//! `spanloom serve`: MCP over HTTP until a signal.
+
+use std::sync::Arc;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+use toml::Value;
+
+use super::{Failure, runtime};
+use crate::app::App;
+use crate::config::{Flag, Loaded};
+use crate::mcp::SearchService;
+
+#[derive(Args)]
+pub struct ServeArgs {
+    /// Address and port of the MCP endpoint [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    bind: Option<String>,
+    /// Address and port of the Prometheus scrape [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_bind: Option<String>,
+}
+
+impl ServeArgs {
+    pub fn flags(&self) -> Vec<Flag> {
+        let flag = |name, key, value: &Option<String>| value.clone().map(|value| Flag { name, key, value: Value::String(value) });
+        [flag("--bind", "server.bind", &self.bind), flag("--metrics-bind", "server.metrics_bind", &self.metrics_bind)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+pub fn run(loaded: &Loaded) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let app = {
+        let _within = runtime.enter();
+        Arc::new(App::start(loaded).map_err(Failure::failed)?)
+    };
+    let outcome = runtime.block_on(serve(loaded, app.clone()));
+    app.telemetry().flush();
+    outcome
+}
+
+async fn serve(loaded: &Loaded, app: Arc<App>) -> Result<(), Failure> {
+    let bind = &loaded.config.server.bind;
+    let listener = listen(bind, "--bind").await?;
+    let metrics = listen(&loaded.config.server.metrics_bind, "--metrics-bind").await?;
+    let address = listener.local_addr().map_err(Failure::failed)?;
+    let stop = CancellationToken::new();
+    let metrics_address = metrics.local_addr().map_err(Failure::failed)?;
+    eprintln!("MCP endpoint: http://{address}/mcp");
+    eprintln!("Prometheus:   http://{metrics_address}/metrics");
+    let readiness = app.readiness();
+    for check in &readiness.checks {
+        eprintln!("{}: {}", check.name, check.detail);
+    }
+    let watcher = tokio::spawn(app.clone().watch(stop.clone()));
+    let scrape = tokio::spawn(crate::http::metrics::serve(metrics, app.telemetry().metrics(), stop.clone()));
+    let outcome = crate::http::serve(listener, app, loaded.http(), signalled()).await;
+    stop.cancel();
+    // Both end by the token; a panic in them has been logged.
+    let _ = tokio::join!(watcher, scrape);
+    outcome.map_err(Failure::failed)
+}
+
+async fn listen(address: &str, flag: &str) -> Result<tokio::net::TcpListener, Failure> {
+    tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::Failed(format!("can't listen on {address}: {error}; choose another one with {flag}")))
+}
+
+/// Ready when the process is told to stop.
+async fn signalled() {
+    let interrupt = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM is not heard");
+            // Nothing to be done about an error here either: stop.
+            let _ = interrupt.await;
+        }
+    }
+    eprintln!("Stopping: finishing the calls in flight …");
+}

@@ -1,0 +1,85 @@
+//! `spanloom status`: what is indexed, how much of it, and how fresh.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Failure, print};
+use crate::code::git::head_state;
+use crate::config::Loaded;
+use crate::engines::duckdb::Catalog;
+use crate::index::data_dir::DataDir;
+use crate::index::manifest::{CATALOG_FILE, Manifest};
+
+#[derive(Args)]
+pub struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(loaded: &Loaded, arguments: &StatusArgs) -> Result<(), Failure> {
+    let data = DataDir::new(&loaded.config.data_dir.0);
+    let no_index = |error: &dyn std::fmt::Display| Failure::NoIndex(error.to_string());
+    let name = data.current().map_err(|error| no_index(&error))?;
+    let checked = Manifest::open(&data.generation(&name)).map_err(|error| no_index(&error))?;
+    let manifest = &checked.manifest;
+    let catalog = Catalog::open(&checked.folder.join(CATALOG_FILE)).map_err(|error| no_index(&error))?;
+    let skipped = catalog.skipped_by_reason().map_err(|error| no_index(&error))?;
+    let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
+    // Whether HEAD has moved on since; a root without git can't tell.
+    let roots: Vec<_> = manifest
+        .roots
+        .iter()
+        .map(|root| {
+            let now = head_state(&root.path).ok().flatten();
+            let moved = now.as_ref().is_some_and(|now| now.commit != root.commit);
+            (root, moved, now.and_then(|now| now.commit))
+        })
+        .collect();
+    let age_s =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64) - manifest.created_s;
+    if arguments.json {
+        let value = json!({
+            "data_dir": data.path(), "generation": manifest.generation, "age_s": age_s, "bytes": bytes, "written_by": manifest.written_by,
+            "counts": manifest.counts, "skipped": skipped.iter().map(|(reason, count)| json!({"reason": reason, "count": count})).collect::<Vec<_>>(),
+            "dense": manifest.dense, "warnings": manifest.warnings,
+            "roots": roots.iter().map(|(root, moved, now)| json!({
+                "path": root.path, "name": root.name, "commit": root.commit, "branch": root.branch, "dirty": root.dirty, "commit_now": now, "moved": moved,
+            })).collect::<Vec<_>>(),
+        });
+        return print(&format!("{}\n", serde_json::to_string_pretty(&value).map_err(Failure::failed)?));
+    }
+    let mut out =
+        format!("generation  {} in {}, {:.1} MB, {} old\n", manifest.generation, data.path().display(), bytes as f64 / 1e6, age(age_s));
+    for (root, moved, _) in &roots {
+        let commit: String = root.commit.as_deref().unwrap_or("no commit").chars().take(12).collect();
+        let dirty = if root.dirty { ", with uncommitted changes" } else { "" };
+        let behind = if *moved { "; HEAD has moved since: run `spanloom index` again" } else { "" };
+        out += &format!("root        {} at {commit}{dirty}{behind}\n", root.path.display());
+    }
+    let counts = &manifest.counts;
+    out += &format!("files       {} indexed, {} skipped", counts.files, counts.skipped);
+    let reasons: Vec<String> = skipped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    out += &if reasons.is_empty() { "\n".to_owned() } else { format!(" ({})\n", reasons.join(", ")) };
+    out += &format!("chunks      {}, {} with a vector\n", counts.chunks, counts.embedded);
+    out += &match &manifest.dense {
+        Some(dense) => format!(
+            "vectors     {} ({}), dimension {}, FAISS {}, nprobe {}\n",
+            dense.model, dense.embedder, dense.index.dimension, dense.index.kind, dense.index.nprobe
+        ),
+        None => "vectors     none\n".to_owned(),
+    };
+    for warning in &manifest.warnings {
+        out += &format!("warning     {warning}\n");
+    }
+    print(&out)
+}
+
+fn age(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{} s", seconds.max(0)),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,139 @@
+//! What a search answers: findings with their provenance, and everything a reader
+//! needs to judge how far to trust them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::types::{ChannelName, ChunkId};
+
+/// The answer to a search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnswerEnvelope {
+    /// One sentence: how many findings, where the best one is.
+    pub answer: String,
+    /// From 0 to 1: how far the evidence points at the first findings. It is the
+    /// share of the query's terms (by rarity) that the best finding holds, lowered
+    /// when channels disagree or the answer is degraded. Not a probability.
+    pub confidence: f32,
+    /// Best first.
+    pub findings: Vec<Finding>,
+    /// Things that went otherwise than asked, in words.
+    pub warnings: Vec<String>,
+    /// Stages and channels that did not do their full part.
+    pub degraded: Vec<Degraded>,
+    /// What was searched.
+    pub index: IndexStamp,
+    /// Where this call is told in full.
+    pub observability: Observability,
+    /// Give this as `cursor` to get the findings that follow; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+    /// How the stages decided, when `explain` was set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Json>,
+}
+
+/// One piece of code or text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// From 1, over all pages.
+    pub rank: u32,
+    pub chunk_id: ChunkId,
+    /// Relative to its root, with `/`; prefixed with the root's name when several
+    /// roots are indexed.
+    pub path: String,
+    /// First line, from 1.
+    pub start_line: u32,
+    /// Last line, inclusive.
+    pub end_line: u32,
+    /// What the chunk defines, qualified where the syntax tree says so.
+    pub symbol: Option<String>,
+    pub language: String,
+    /// Comparable within this answer only.
+    pub score: f32,
+    pub text: String,
+    /// Which channels found it, in the order in which channels are asked.
+    pub contributions: Vec<Contribution>,
+    /// The last commit that touched the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The finding's way through the stages, when `explain` was set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Json>,
+}
+
+/// A channel's part in a finding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Contribution {
+    pub channel: ChannelName,
+    /// Rank within the channel, from 1.
+    pub rank: u32,
+    /// The channel's own score.
+    pub score: f32,
+    /// The channel's share of the fused score, 0 to 1; the shares of a finding add up to 1.
+    pub share: f32,
+}
+
+/// Something that did not do its full part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Degraded {
+    /// A stage (`gate`, `fusion`, `rerank`) or a channel (`bm25`, `dense`).
+    pub part: String,
+    /// What happened, as a class: `deadline`, `unavailable`, `trap.…`, `bad_output`, …
+    pub cause: String,
+    /// What was done instead.
+    pub instead: String,
+}
+
+/// The state of what was searched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct IndexStamp {
+    /// The immutable generation, such as `g000007`.
+    pub generation: String,
+    /// Commit of the first root's work tree when it was indexed.
+    pub commit: Option<String>,
+    /// Whether there were changes that were not committed then.
+    pub dirty: bool,
+    /// Seconds since the index was built.
+    pub age_s: u64,
+    pub coverage: Coverage,
+}
+
+/// How much of the roots is in the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Coverage {
+    /// Files in the index.
+    pub files_indexed: u64,
+    /// Files left out: binary, too large, not UTF-8, unreadable, links. The reasons
+    /// are in `spanloom status`.
+    pub files_skipped: u64,
+    pub chunks: u64,
+    /// Chunks that have a vector.
+    pub chunks_embedded: u64,
+}
+
+/// Ids under which the call is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Observability {
+    pub trace_id: String,
+    pub run_id: String,
+}
+
+/// The answer of `open_file`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FileSlice {
+    pub path: String,
+    pub language: String,
+    /// First line of `text`, from 1; 0 for an empty file.
+    pub start_line: u32,
+    /// Last line of `text`, inclusive.
+    pub end_line: u32,
+    /// Lines of the whole file.
+    pub total_lines: u32,
+    pub text: String,
+    /// Whether the file is other than it was when it was indexed.
+    pub changed_since_indexed: bool,
+    pub warnings: Vec<String>,
+    pub observability: Observability,
+}

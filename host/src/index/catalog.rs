@@ -1,0 +1,60 @@
+//! What the catalog knows: the rows, without the database that keeps them.
+
+use crate::types::ChunkId;
+
+/// An indexed file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRow {
+    pub id: u32,
+    /// Which of the index's roots.
+    pub root: u32,
+    /// Relative to the root, with `/`.
+    pub path: String,
+    pub language: String,
+    pub size_bytes: u64,
+    pub modified_ns: i64,
+    pub content_hash: String,
+    pub commit: Option<String>,
+    pub commit_time_s: Option<i64>,
+}
+
+/// A chunk before it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewChunk {
+    pub id: ChunkId,
+    pub file: u32,
+    /// From 1.
+    pub start_line: u32,
+    /// Inclusive.
+    pub end_line: u32,
+    pub symbol: Option<String>,
+    pub kind: String,
+    /// Names defined here, separated by spaces.
+    pub definitions: String,
+    pub text: String,
+}
+
+/// A chunk as queries see it, with what its file knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChunkRow {
+    pub id: ChunkId,
+    pub root: u32,
+    pub path: String,
+    pub language: String,
+    pub start_line: u32,
+    pub end_line: u32,
+    pub symbol: Option<String>,
+    pub definitions: String,
+    pub text: String,
+    pub commit: Option<String>,
+    pub commit_time_s: Option<i64>,
+}
+
+/// A file that was left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedRow {
+    pub root: u32,
+    pub path: String,
+    pub reason: String,
+    pub detail: String,
+}

@@ -1,0 +1,11 @@
+//! The index, offline: from folders of files to an immutable generation.
+
+pub mod build;
+pub mod catalog;
+pub mod chunk;
+pub mod data_dir;
+pub mod manifest;
+mod read;
+pub mod scan;
+pub mod snapshot;
+pub mod tokenize;

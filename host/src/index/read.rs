@@ -1,0 +1,176 @@
+//! Reads and chunks the files of a scan, or takes over what the last generation has
+//! of files that did not change.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use super::catalog::{FileRow, NewChunk, SkippedRow};
+use super::chunk::{ChunkKind, ChunkLimits, Language, chunk_source};
+use super::scan::{FileContent, ScanLimits, ScannedFile, Skipped, content_hash, read_file};
+use crate::types::ChunkId;
+
+/// A file this recently changed when the last index was made may have changed again
+/// within the same time stamp: it is compared by content.
+const RACY_NS: i64 = 2_000_000_000;
+
+/// What the last generation knows, found by root folder and path.
+#[derive(Default)]
+pub struct Previous {
+    /// Key: (absolute root, path within).
+    pub files: HashMap<(String, String), (FileRow, Vec<NewChunk>)>,
+    /// When it was made, in nanoseconds since 1970.
+    pub created_ns: i64,
+    pub next_chunk_id: u64,
+}
+
+/// A file in the new generation.
+pub struct ReadFile {
+    pub row: FileRow,
+    pub chunks: Vec<NewChunk>,
+    /// Whether the chunks are those of the last generation.
+    pub kept: bool,
+}
+
+/// All files of a build, in the order of the scan.
+#[derive(Default)]
+pub struct Reading {
+    pub files: Vec<ReadFile>,
+    pub skipped: Vec<SkippedRow>,
+    /// Files whose language has a syntax tree and that were cut into windows.
+    pub fallbacks: u64,
+    pub next_chunk_id: u64,
+}
+
+enum Outcome {
+    Kept(FileRow, Vec<NewChunk>),
+    /// Chunks have no ids yet.
+    Fresh {
+        row: FileRow,
+        chunks: Vec<NewChunk>,
+        fallback: bool,
+    },
+    Skipped(SkippedRow),
+}
+
+/// Reads what changed, in parallel, and gives new chunks their ids in order.
+pub fn read_all(
+    roots: &[std::path::PathBuf],
+    scanned: &[ScannedFile],
+    already_skipped: &[Skipped],
+    mut previous: Previous,
+    limits: (&ScanLimits, &ChunkLimits),
+    on_progress: &(dyn Fn(usize) + Sync),
+) -> Reading {
+    let done = AtomicUsize::new(0);
+    // Each file takes its own part of the previous generation, so nothing is shared.
+    let work: Vec<(&ScannedFile, Option<(FileRow, Vec<NewChunk>)>)> = scanned
+        .iter()
+        .map(|file| {
+            let key = (roots[file.root].to_string_lossy().into_owned(), file.path.clone());
+            (file, previous.files.remove(&key))
+        })
+        .collect();
+    let outcomes: Vec<Outcome> = work
+        .into_par_iter()
+        .map(|(file, known)| {
+            let outcome = read_one(&roots[file.root], file, known, previous.created_ns, limits);
+            on_progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            outcome
+        })
+        .collect();
+    let mut reading = Reading { next_chunk_id: previous.next_chunk_id, ..Reading::default() };
+    reading.skipped.extend(already_skipped.iter().map(|skipped| SkippedRow {
+        root: skipped.root as u32,
+        path: skipped.path.clone(),
+        reason: skipped.reason.as_str().into(),
+        detail: skipped.detail.clone(),
+    }));
+    for outcome in outcomes {
+        let id = reading.files.len() as u32;
+        let (mut row, mut chunks, kept) = match outcome {
+            Outcome::Skipped(row) => {
+                reading.skipped.push(row);
+                continue;
+            }
+            Outcome::Kept(row, chunks) => (row, chunks, true),
+            Outcome::Fresh { row, mut chunks, fallback } => {
+                reading.fallbacks += u64::from(fallback);
+                for chunk in &mut chunks {
+                    chunk.id = ChunkId(reading.next_chunk_id);
+                    reading.next_chunk_id += 1;
+                }
+                (row, chunks, false)
+            }
+        };
+        row.id = id;
+        chunks.iter_mut().for_each(|chunk| chunk.file = id);
+        reading.files.push(ReadFile { row, chunks, kept });
+    }
+    reading
+}
+
+fn read_one(
+    root: &std::path::Path,
+    file: &ScannedFile,
+    known: Option<(FileRow, Vec<NewChunk>)>,
+    previous_ns: i64,
+    (scan_limits, chunk_limits): (&ScanLimits, &ChunkLimits),
+) -> Outcome {
+    let root_number = file.root as u32;
+    let same_stat =
+        |row: &FileRow| row.size_bytes == file.size_bytes && row.modified_ns == file.modified_ns && row.modified_ns < previous_ns - RACY_NS;
+    let known = match known {
+        Some((row, chunks)) if same_stat(&row) => return Outcome::Kept(FileRow { root: root_number, ..row }, chunks),
+        other => other,
+    };
+    let text = match read_file(root, file, scan_limits) {
+        FileContent::Text(text) => text,
+        FileContent::Skip(reason, detail) => {
+            return Outcome::Skipped(SkippedRow { root: root_number, path: file.path.clone(), reason: reason.as_str().into(), detail });
+        }
+    };
+    let language = Language::of_path(&file.path);
+    let row = FileRow {
+        id: 0,
+        root: root_number,
+        path: file.path.clone(),
+        language: language.as_str().into(),
+        size_bytes: file.size_bytes,
+        modified_ns: file.modified_ns,
+        content_hash: content_hash(text.as_bytes()),
+        commit: None,
+        commit_time_s: None,
+    };
+    if let Some((before, chunks)) = known.filter(|(before, _)| before.content_hash == row.content_hash) {
+        return Outcome::Kept(FileRow { commit: before.commit, commit_time_s: before.commit_time_s, ..row }, chunks);
+    }
+    let chunked = chunk_source(language, &text, chunk_limits);
+    let fallback = chunked.fallback.is_some() && language != Language::Markdown;
+    let chunks = chunked
+        .chunks
+        .into_iter()
+        .map(|chunk| NewChunk {
+            id: ChunkId(0),
+            file: 0,
+            start_line: chunk.start_line,
+            end_line: chunk.end_line,
+            symbol: chunk.symbol,
+            kind: kind_name(chunk.kind).into(),
+            definitions: chunk.definitions.join(" "),
+            text: chunk.text,
+        })
+        .collect();
+    Outcome::Fresh { row, chunks, fallback }
+}
+
+fn kind_name(kind: ChunkKind) -> &'static str {
+    match kind {
+        ChunkKind::Definition => "definition",
+        ChunkKind::Container => "container",
+        ChunkKind::Section => "section",
+        ChunkKind::Window => "window",
+        ChunkKind::Module => "module",
+    }
+}

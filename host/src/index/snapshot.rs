@@ -1,0 +1,201 @@
+//! A generation opened for searching. Immutable; queries hold it by `Arc`, so that
+//! one that began on a generation ends on it.
+
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::build::display_path;
+use super::catalog::FileRow;
+use super::data_dir::{DataDir, DataDirError};
+use super::manifest::{
+    CATALOG_FILE, CheckedManifest, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, LSA_FILE, Manifest, ManifestError, TEXT_FOLDER,
+};
+use crate::engines::duckdb::{Catalog, CatalogError};
+use crate::engines::faiss::{FaissError, VectorIndex};
+use crate::engines::text::{TextError, TextIndex};
+use crate::models::builtin::BuiltinEmbedder;
+use crate::models::lsa::{LsaError, LsaModel};
+use crate::models::vllm::{VllmEmbedder, VllmError};
+use crate::models::{Embedder, EmbedderSettings};
+use crate::types::ChunkId;
+
+/// An open generation.
+pub struct Snapshot {
+    pub manifest: Manifest,
+    pub catalog: Catalog,
+    pub text: TextIndex,
+    pub dense: Option<Dense>,
+    pub chunks: ChunkTable,
+}
+
+/// Vectors and what makes more of them.
+pub struct Dense {
+    pub embedder: Box<dyn Embedder>,
+    pub index: VectorIndex,
+    /// The chunk of each row.
+    pub ids: Vec<ChunkId>,
+}
+
+/// What is kept in memory of every chunk: enough to filter and to boost.
+pub struct ChunkTable {
+    /// Ascending.
+    ids: Vec<ChunkId>,
+    /// Into `files`, one for each id.
+    file_of: Vec<u32>,
+    files: Vec<FileRow>,
+    /// As clients see them, one for each file.
+    paths: Vec<String>,
+}
+
+/// Why a generation can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("{generation}: {0}", generation = .1)]
+    Catalog(CatalogError, String),
+    #[error("{generation}: {0}", generation = .1)]
+    Text(TextError, String),
+    #[error(transparent)]
+    Faiss(#[from] FaissError),
+    #[error("the built-in embedding of {1} can't be read: {0}")]
+    Lsa(LsaError, String),
+    #[error(transparent)]
+    Embedder(#[from] VllmError),
+    #[error(
+        "the index was embedded with {built}, but the configuration names {configured}; run `spanloom index` again, or change `embedding`"
+    )]
+    OtherEmbedder { built: String, configured: String },
+    #[error("{path}: {error}")]
+    Io { path: String, error: std::io::Error },
+}
+
+impl Snapshot {
+    /// Opens the generation that a data directory points to.
+    ///
+    /// # Errors
+    /// [`OpenError`] names what can't be used and what to do.
+    pub fn open_current(data: &DataDir, embedder: &EmbedderSettings) -> Result<Snapshot, OpenError> {
+        let name = data.current()?;
+        Snapshot::open(Manifest::open(&data.generation(&name))?, embedder)
+    }
+
+    fn open(checked: CheckedManifest, embedder: &EmbedderSettings) -> Result<Snapshot, OpenError> {
+        let CheckedManifest { manifest, folder } = checked;
+        let name = || manifest.generation.clone();
+        let catalog = Catalog::open(&folder.join(CATALOG_FILE)).map_err(|error| OpenError::Catalog(error, name()))?;
+        let text = TextIndex::open(&folder.join(TEXT_FOLDER)).map_err(|error| OpenError::Text(error, name()))?;
+        let chunks = ChunkTable::read(&catalog, &manifest).map_err(|error| OpenError::Catalog(error, name()))?;
+        let dense = match &manifest.dense {
+            Some(info) => Some(Dense::open(&folder, info, embedder)?),
+            None => None,
+        };
+        Ok(Snapshot { manifest, catalog, text, dense, chunks })
+    }
+}
+
+impl Dense {
+    fn open(folder: &Path, info: &DenseInfo, settings: &EmbedderSettings) -> Result<Dense, OpenError> {
+        let index = VectorIndex::open(&folder.join(FAISS_FILE), &info.index)?;
+        let path = folder.join(DENSE_IDS_FILE);
+        let bytes = std::fs::read(&path).map_err(|error| OpenError::Io { path: path.display().to_string(), error })?;
+        let (words, rest) = bytes.as_chunks::<8>();
+        if words.len() != info.index.rows || !rest.is_empty() {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, format!("{} bytes for {} rows", bytes.len(), info.index.rows));
+            return Err(OpenError::Io { path: path.display().to_string(), error });
+        }
+        let ids = words.iter().map(|word| ChunkId(u64::from_le_bytes(*word))).collect();
+        let embedder: Box<dyn Embedder> = match (info.embedder.as_str(), settings) {
+            ("lsa", _) => {
+                let path = folder.join(LSA_FILE);
+                let file = std::fs::File::open(&path).map_err(|error| OpenError::Io { path: path.display().to_string(), error })?;
+                let model = LsaModel::read_from(BufReader::new(file)).map_err(|error| OpenError::Lsa(error, path.display().to_string()))?;
+                if model.dimension() != info.index.dimension {
+                    return Err(LsaError::Damaged { reason: "its dimension is not that of the vectors" })
+                        .map_err(|error| OpenError::Lsa(error, path.display().to_string()));
+                }
+                Box::new(BuiltinEmbedder::new(model))
+            }
+            ("vllm", EmbedderSettings::Vllm(vllm)) if vllm.model == info.model => {
+                Box::new(VllmEmbedder::new(vllm.clone(), Some(info.index.dimension))?)
+            }
+            (_, EmbedderSettings::Vllm(vllm)) => {
+                return Err(OpenError::OtherEmbedder { built: info.model.clone(), configured: vllm.model.clone() });
+            }
+            _ => {
+                return Err(OpenError::OtherEmbedder {
+                    built: format!("{} {}", info.embedder, info.model),
+                    configured: "the built-in embedding".into(),
+                });
+            }
+        };
+        Ok(Dense { embedder, index, ids })
+    }
+}
+
+impl ChunkTable {
+    fn read(catalog: &Catalog, manifest: &Manifest) -> Result<ChunkTable, CatalogError> {
+        let files = catalog.files()?;
+        let paths = files.iter().map(|file| display_path(&manifest.roots, file.root, &file.path)).collect();
+        let (ids, file_of) = catalog.chunk_files()?.into_iter().unzip();
+        Ok(ChunkTable { ids, file_of, files, paths })
+    }
+
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// A chunk's file and the path clients know it by.
+    pub fn file(&self, id: ChunkId) -> Option<(&FileRow, &str)> {
+        let at = self.ids.binary_search(&id).ok()?;
+        let file = self.file_of[at] as usize;
+        Some((self.files.get(file)?, self.paths.get(file)?))
+    }
+
+    /// All files with the paths clients know them by.
+    pub fn files(&self) -> impl Iterator<Item = (&FileRow, &str)> {
+        self.files.iter().zip(self.paths.iter().map(String::as_str))
+    }
+
+    /// The chunks of the files that `admits` lets through.
+    pub fn admitted(&self, admits: impl Fn(&FileRow, &str) -> bool) -> Admitted {
+        let files: Vec<bool> = self.files.iter().zip(&self.paths).map(|(file, path)| admits(file, path)).collect();
+        let ids: Vec<ChunkId> = self
+            .ids
+            .iter()
+            .zip(&self.file_of)
+            .filter(|(_, file)| files.get(**file as usize).copied().unwrap_or(false))
+            .map(|(id, _)| *id)
+            .collect();
+        let mut bits = vec![0_u64; ids.last().map_or(0, |last| last.0 as usize / 64 + 1)];
+        for id in &ids {
+            bits[id.0 as usize / 64] |= 1 << (id.0 % 64);
+        }
+        Admitted { bits: bits.into(), count: ids.len() }
+    }
+}
+
+/// A set of chunks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    bits: Arc<[u64]>,
+    count: usize,
+}
+
+impl Admitted {
+    pub fn contains(&self, id: ChunkId) -> bool {
+        self.bits.get(id.0 as usize / 64).is_some_and(|word| word & (1 << (id.0 % 64)) != 0)
+    }
+
+    /// How many chunks are in it.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}

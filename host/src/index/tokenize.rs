@@ -1,0 +1,161 @@
+//! Words out of code and prose, the same for the text index, the built-in embedding
+//! and queries.
+//!
+//! A word is a run of letters, digits and `_`. It is split where case or kind
+//! changes (`parseHTTPResponse2` → parse, http, response, 2); each part is lower-cased
+//! and English words are stemmed (Snowball). An identifier of several parts is also
+//! kept whole, lower-cased, so that it can be found exactly.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use rust_stemmers::{Algorithm, Stemmer};
+
+/// Version of the rules here; an index made by others is not mixed with them.
+pub const TOKENIZER_VERSION: u32 = 1;
+
+/// Bytes of a word; longer ones are data, not words.
+const WORD_BYTES_MAX: usize = 128;
+
+/// English words that carry no meaning in a query. Keywords of programming languages
+/// that are English words (`for`, `if`, `while`) are among them.
+const STOP_WORDS: &[&str] = &[
+    "a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does", "for", "from", "had", "has",
+    "have", "how", "i", "if", "in", "into", "is", "it", "its", "me", "my", "of", "on", "or", "our", "should", "so", "some", "such", "than",
+    "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "use", "used", "using", "was", "we", "were",
+    "what", "when", "where", "which", "while", "who", "why", "will", "with", "would", "you", "your",
+];
+
+static STOP: LazyLock<HashSet<&'static str>> = LazyLock::new(|| STOP_WORDS.iter().copied().collect());
+
+/// Cuts text into terms. Holds the stemmer; make one and use it for many texts.
+pub struct Tokenizer {
+    stemmer: Stemmer,
+}
+
+impl Default for Tokenizer {
+    fn default() -> Self {
+        Tokenizer { stemmer: Stemmer::create(Algorithm::English) }
+    }
+}
+
+impl Clone for Tokenizer {
+    fn clone(&self) -> Self {
+        Tokenizer::default()
+    }
+}
+
+impl Tokenizer {
+    /// Calls `sink` with each term and its place: parts count on, and an identifier
+    /// as a whole stands at the place of its first part.
+    pub fn terms(&self, text: &str, sink: &mut dyn FnMut(&str, usize)) {
+        let mut place = 0;
+        let mut lower = String::with_capacity(32);
+        for word in words(text) {
+            let first = place;
+            let mut parts = 0;
+            for part in parts_of(word) {
+                lower.clear();
+                lower.extend(part.chars().flat_map(char::to_lowercase));
+                if STOP.contains(lower.as_str()) {
+                    continue;
+                }
+                parts += 1;
+                if part.len() > 2 && lower.bytes().all(|byte| byte.is_ascii_lowercase()) {
+                    sink(&self.stemmer.stem(&lower), place);
+                } else {
+                    sink(&lower, place);
+                }
+                place += 1;
+            }
+            if parts > 1 {
+                lower.clear();
+                lower.extend(word.trim_matches('_').chars().flat_map(char::to_lowercase));
+                sink(&lower, first);
+            }
+        }
+    }
+
+    /// The different terms of a query, in the order of their first place.
+    pub fn query_terms(&self, text: &str) -> Vec<String> {
+        let mut terms: Vec<String> = Vec::new();
+        self.terms(text, &mut |term, _| {
+            if !terms.iter().any(|known| known == term) {
+                terms.push(term.to_owned());
+            }
+        });
+        terms
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty() && word.len() <= WORD_BYTES_MAX)
+}
+
+/// The parts of an identifier, in their own case. `_` alone has none.
+pub fn parts_of(word: &str) -> impl Iterator<Item = &str> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches('_');
+        let mut chars = rest.char_indices().peekable();
+        let (_, first) = chars.next()?;
+        let mut before = first;
+        let mut end = rest.len();
+        while let Some((at, c)) = chars.next() {
+            let after = chars.peek().map(|(_, c)| *c);
+            // An upper-case run ends before its last letter when a lower-case one
+            // follows: HTTPResponse → HTTP, Response.
+            let boundary = c == '_'
+                || c.is_numeric() != before.is_numeric()
+                || (c.is_uppercase() && !before.is_uppercase())
+                || (c.is_uppercase() && before.is_uppercase() && after.is_some_and(char::is_lowercase));
+            if boundary {
+                end = at;
+                break;
+            }
+            before = c;
+        }
+        let (part, tail) = rest.split_at(end);
+        rest = tail;
+        Some(part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expect: &[&str]) {
+        let mut terms = Vec::new();
+        Tokenizer::default().terms(text, &mut |term, _| terms.push(term.to_owned()));
+        assert_eq!(terms, expect, "{text}");
+    }
+
+    #[test]
+    fn identifiers_are_split_and_kept_whole() {
+        check("parseHTTPResponse2", &["pars", "http", "respons", "2", "parsehttpresponse2"]);
+        check("snake_case_name", &["snake", "case", "name", "snake_case_name"]);
+        check("__init__", &["init"]);
+        check("MAX_SIZE", &["max", "size", "max_size"]);
+        check("sha256sum", &["sha", "256", "sum", "sha256sum"]);
+        check("getURLs", &["get", "ur", "ls", "geturls"]);
+        check("Größe größenWert", &["größe", "größen", "wert", "größenwert"]);
+        check("a.b(c) -> d::e", &["b", "c", "d", "e"]);
+        check("how does the router match routes", &["router", "match", "rout"]);
+        check("_ __ \u{1F600}", &[]);
+        check("", &[]);
+    }
+
+    #[test]
+    fn parts_cover_the_word() {
+        for word in ["aB", "ABc", "a1b2", "___", "x", "HTTP", "éÉ", "日本語", "a_b__c"] {
+            let joined: String = parts_of(word).collect();
+            assert_eq!(joined, word.replace('_', ""), "{word}");
+        }
+    }
+
+    #[test]
+    fn query_terms_are_different_and_in_order() {
+        assert_eq!(Tokenizer::default().query_terms("Route route_layer route"), ["rout", "layer", "route_layer"]);
+    }
+}

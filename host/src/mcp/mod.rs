@@ -1,0 +1,85 @@
+//! The Model Context Protocol side: which tools there are, how a call becomes a run,
+//! and how an answer is written down for an agent.
+//!
+//! The core is behind [`SearchService`]; nothing here knows an index or a plugin.
+//! How messages come in and out over HTTP is the matter of `crate::http`.
+
+mod call;
+pub mod client;
+mod fit;
+mod server;
+mod text;
+mod tools;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::envelope::{AnswerEnvelope, FileSlice};
+use crate::request::{OpenFileArguments, RequestError, SearchRequest};
+use crate::telemetry::{Caller, Run, Span};
+
+pub use call::{CallSlot, Ids};
+pub use fit::ANSWER_CHARS_MAX;
+pub use server::McpServer;
+pub(crate) use server::TOOL_NAME_CHARS_MAX;
+pub use tools::Tool;
+
+/// What answers the tools.
+pub trait SearchService: Send + Sync + 'static {
+    /// Opens the run of a tool call. `tool` is as the client wrote it, shortened to
+    /// 128 characters, so it may be no tool at all; `arguments` are not checked yet.
+    fn begin_run(&self, tool: &str, caller: &Caller, arguments: Json) -> Run;
+
+    /// Opens the span of a message that is no tool call, such as `initialize` or
+    /// `tools/list`; `method` is one of a fixed set or `other`. It ends when the
+    /// response begins. `None`, the default, records nothing: the client then gets
+    /// ids that stand for no span.
+    fn begin_exchange(&self, method: &'static str, caller: &Caller) -> Option<Span> {
+        let _ = (method, caller);
+        None
+    }
+
+    /// Answers `semantic_search` and `semantic_search_pro`.
+    ///
+    /// # Errors
+    /// Only when there can be no answer; everything else degrades it.
+    fn search<'a>(&'a self, run: &'a Run, request: SearchRequest) -> BoxFuture<'a, Result<AnswerEnvelope, RequestError>>;
+
+    /// Answers `open_file`.
+    ///
+    /// # Errors
+    /// When the lines can't be named or the file isn't there.
+    fn open_file<'a>(&'a self, run: &'a Run, arguments: OpenFileArguments) -> BoxFuture<'a, Result<FileSlice, RequestError>>;
+
+    /// Whether calls can be answered now, and why not. Must not block.
+    fn readiness(&self) -> Readiness;
+
+    /// What is searched, as part of a sentence for agents: `the repositories axum and
+    /// tower`. Empty, the default, leaves it out.
+    fn roots_description(&self) -> String {
+        String::new()
+    }
+}
+
+/// Whether the server can answer, with everything that was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether searches can be answered, be it degraded.
+    pub ready: bool,
+    pub checks: Vec<Check>,
+}
+
+/// One thing that readiness depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub name: String,
+    pub ok: bool,
+    /// What was found, and what to do when it isn't `ok`.
+    pub detail: String,
+}
+
+#[cfg(test)]
+pub(crate) mod double;
+#[cfg(test)]
+mod tests;

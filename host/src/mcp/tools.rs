@@ -1,0 +1,223 @@
+//! The tools as clients see them, and the way from a call's JSON to typed arguments.
+
+use std::sync::{Arc, LazyLock};
+
+use rmcp::model::{Tool as ToolCard, ToolAnnotations};
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, ReplaceBoolSchemas};
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value as Json};
+
+use crate::envelope::{AnswerEnvelope, FileSlice};
+use crate::request::{OpenFileArguments, RequestError, SearchArguments, SearchProArguments, invalid};
+
+/// Characters of a wrong value that are repeated in an error.
+const VALUE_CHARS_SHOWN: usize = 80;
+
+/// A tool of this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    Search,
+    SearchPro,
+    OpenFile,
+}
+
+impl Tool {
+    /// In the order in which they are listed.
+    pub const ALL: [Tool; 3] = [Tool::Search, Tool::SearchPro, Tool::OpenFile];
+
+    /// The name clients call.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tool::Search => "semantic_search",
+            Tool::SearchPro => "semantic_search_pro",
+            Tool::OpenFile => "open_file",
+        }
+    }
+
+    /// The tool of that name.
+    pub fn find(name: &str) -> Option<Tool> {
+        Tool::ALL.into_iter().find(|tool| tool.name() == name)
+    }
+
+    /// Name, texts, schemas and hints, as `tools/list` has them.
+    pub fn card(self) -> ToolCard {
+        CARDS[self as usize].clone()
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Tool::Search => "Search code",
+            Tool::SearchPro => "Search code, every stage adjustable",
+            Tool::OpenFile => "Open an indexed file",
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Tool::Search => {
+                "Find code and documentation by meaning, words or identifiers. Ask a question, or name what you look for. \
+                 Returns ranked pieces with path, line range, symbol and text. Start here; narrow with `paths` or `languages`; \
+                 read around a finding with `open_file`."
+            }
+            Tool::SearchPro => {
+                "`semantic_search` with control over channels, depths, weights, ranking plugins and reranking, and with \
+                 `explain`. Use it when `semantic_search` misses something that must be there, or to study the ranking."
+            }
+            Tool::OpenFile => {
+                "Read lines of an indexed file, by the path a finding has. Use it to see what surrounds a finding or to \
+                 read text that an answer left out."
+            }
+        }
+    }
+
+    fn build_card(self) -> ToolCard {
+        let (input, output) = match self {
+            Tool::Search => (schema::<SearchArguments>(), schema::<AnswerEnvelope>()),
+            Tool::SearchPro => (schema::<SearchProArguments>(), schema::<AnswerEnvelope>()),
+            Tool::OpenFile => (schema::<OpenFileArguments>(), schema::<FileSlice>()),
+        };
+        let hints = ToolAnnotations::with_title(self.title()).read_only(true).destructive(false).idempotent(true).open_world(false);
+        ToolCard::new(self.name(), self.description(), input)
+            .with_title(self.title())
+            .with_raw_output_schema(Arc::new(output))
+            .with_annotations(hints)
+    }
+}
+
+/// As [`Tool::ALL`].
+static CARDS: LazyLock<[ToolCard; 3]> = LazyLock::new(|| Tool::ALL.map(Tool::build_card));
+
+/// The JSON Schema (2020-12) of a type as clients take it: without references, which
+/// some don't resolve, without `true` for a schema, which some refuse, and without
+/// formats such as `uint32`, about which some complain.
+fn schema<T: JsonSchema>() -> Map<String, Json> {
+    let mut booleans = ReplaceBoolSchemas::default();
+    booleans.skip_additional_properties = true;
+    let formats = RecursiveTransform(|schema: &mut Schema| {
+        schema.remove("format");
+    });
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).with_transform(booleans).with_transform(formats);
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    let mut object = std::mem::take(schema.ensure_object());
+    // The name and the comment of the Rust type tell an agent nothing.
+    object.remove("title");
+    object.remove("description");
+    object
+}
+
+/// The arguments of a call to `tool`.
+///
+/// # Errors
+/// [`RequestError::Invalid`] names the argument, its value and what is allowed.
+pub(super) fn parse<T: DeserializeOwned>(tool: Tool, arguments: Json) -> Result<T, RequestError> {
+    let shown = arguments.clone();
+    serde_path_to_error::deserialize(arguments).map_err(|error| {
+        let path = error.path().to_string();
+        // A key that is an enum shows as `?`; the argument as a whole still has a name.
+        let path = path.split(".?").next().unwrap_or_default();
+        let cause = error.into_inner().to_string();
+        wrong_argument(tool, &shown, path, &cause)
+    })
+}
+
+fn wrong_argument(tool: Tool, arguments: &Json, path: &str, cause: &str) -> RequestError {
+    let card = tool.card();
+    let properties = card.input_schema.get("properties").and_then(Json::as_object);
+    let top = path.split(['.', '[']).next().unwrap_or_default();
+    match properties.and_then(|properties| properties.get(top)) {
+        Some(property) => {
+            let value = value_at(arguments, path).map_or_else(|| "missing".to_owned(), shorten);
+            let allowed = property["description"].as_str().unwrap_or("see the tool's input schema");
+            invalid(path, &format!("{value} ({cause})"), allowed)
+        }
+        None => {
+            let names: Vec<&str> = properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            RequestError::Invalid(format!("the arguments of `{}` do not fit: {cause}; allowed: {}", tool.name(), names.join(", ")))
+        }
+    }
+}
+
+/// The value at a path such as `depths.bm25` or `channels[1]`.
+fn value_at<'a>(arguments: &'a Json, path: &str) -> Option<&'a Json> {
+    path.split(['.', '[']).try_fold(arguments, |value, part| {
+        let part = part.trim_end_matches(']');
+        match value {
+            Json::Array(items) => items.get(part.parse::<usize>().ok()?),
+            other => other.get(part),
+        }
+    })
+}
+
+fn shorten(value: &Json) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(VALUE_CHARS_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(arguments: Json, expect: &[&str]) {
+        let error = parse::<SearchProArguments>(Tool::SearchPro, arguments.clone()).expect_err(&arguments.to_string());
+        assert_eq!(error.class(), "invalid_argument");
+        for part in expect {
+            assert!(error.to_string().contains(part), "{arguments}: {error} lacks {part}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_argument_is_named_with_its_value_and_what_is_allowed() {
+        check(json!({"query": "x", "limit": "ten"}), &["`limit` is \"ten\"", "allowed: How many findings, 1 to 100"]);
+        check(json!({"query": "x", "limit": -5}), &["`limit` is -5"]);
+        check(json!({"query": ["x".repeat(1000)]}), &["`query` is [\"xxx", "…", "allowed: What to look for"]);
+        check(json!({"query": "x", "channels": ["bm25", "fax"]}), &["`channels[1]` is \"fax\"", "Ask only these channels"]);
+        check(
+            json!({"query": "x", "depths": {"fax": 5}}),
+            &["`depths` is {\"fax\":5} (unknown variant `fax`, expected `bm25` or `dense`)"],
+        );
+        check(json!({"query": "x", "weights": {"dense": "much"}}), &["`weights` is {\"dense\":\"much\"} (invalid type: string \"much\""]);
+        check(json!({"query": "x", "fusion": {"plugn": "a"}}), &["fusion", "unknown field `plugn`"]);
+        check(json!({"query": "x", "limt": 3}), &["unknown field `limt`", "limit"]);
+        check(json!({}), &["missing field `query`"]);
+        check(json!([1]), &["semantic_search_pro"]);
+        check(json!("x"), &["invalid type"]);
+    }
+
+    #[test]
+    fn schemas_are_closed_objects_without_what_clients_refuse() {
+        fn walk(value: &Json, at: &str) {
+            match value {
+                Json::Object(object) => {
+                    assert!(!object.contains_key("$ref") && !object.contains_key("format"), "{at}");
+                    for (key, inner) in object {
+                        if let ("properties", Json::Object(properties)) = (key.as_str(), inner) {
+                            assert!(properties.values().all(Json::is_object), "{at}/properties");
+                        }
+                        walk(inner, &format!("{at}/{key}"));
+                    }
+                }
+                Json::Array(items) => items.iter().for_each(|item| walk(item, at)),
+                _ => {}
+            }
+        }
+        for tool in Tool::ALL {
+            let card = tool.card();
+            assert_eq!(card.name, tool.name());
+            assert_eq!(Tool::find(tool.name()), Some(tool));
+            assert_eq!(card.input_schema["additionalProperties"], false, "{tool:?}");
+            for schema in [&card.input_schema, card.output_schema.as_ref().unwrap()] {
+                assert_eq!(schema["type"], "object");
+                walk(&Json::Object((**schema).clone()), tool.name());
+            }
+            assert!(card.description.unwrap().len() < 400, "{tool:?}: descriptions cost every client tokens");
+        }
+        assert_eq!(Tool::find("semantic_search_max"), None);
+    }
+}

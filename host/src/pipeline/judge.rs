@@ -1,0 +1,234 @@
+//! The stages that plugins do: gate, fuse, rerank. Each has a fallback.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+
+use super::find::Candidates;
+use super::{Notes, blocking};
+use crate::plugin::{Budget, CallSettings, Cause, ChannelRun, Configured, Decision, DocumentRows, Fused, PluginFailure, fallback};
+use crate::profile::QueryProfile;
+use crate::request::SearchRequest;
+use crate::telemetry::conventions::{attr, event, span};
+use crate::telemetry::{Span, map_value, texts};
+use crate::types::{RankedList, Stage};
+
+/// How much longer than a plugin's own limit the host waits for the thread that runs
+/// it. Guests are interrupted at their limit; this is for what can't be.
+const GRACE: Duration = Duration::from_millis(250);
+/// Depth of a channel that the request names and the gate left out.
+const NAMED_CHANNEL_DEPTH: u32 = 100;
+
+/// A row in its final place.
+pub(super) struct Placed {
+    /// Row in [`Candidates`].
+    pub row: usize,
+    pub score: f32,
+    /// `None` when the row was not reranked.
+    pub rerank_score: Option<f32>,
+}
+
+/// The final ranking, as far as it is hydrated.
+pub(super) struct Ranked {
+    pub candidates: Candidates,
+    pub placed: Vec<Placed>,
+}
+
+/// How deep to look. What the request says itself goes before the gate's word.
+pub(super) async fn gate(
+    plugin: &Arc<Configured>,
+    root: &Span,
+    call: CallSettings,
+    profile: &Arc<QueryProfile>,
+    request: &SearchRequest,
+    notes: &mut Notes,
+) -> Decision {
+    let stage = root.child(span::GATE).announce();
+    let (asked, within) = (profile.clone(), stage.clone());
+    let outcome = guarded(plugin, move |plugin| plugin.decide(&within, call, &asked)).await;
+    let mut decision = match outcome {
+        Ok(decision) => decision,
+        Err(failure) => {
+            fell_back(Stage::Gate, &failure, "fixed budgets", &stage, notes);
+            fallback::decide(&profile.channels)
+        }
+    };
+    decision.budgets.retain(|budget| profile.channels.contains(&budget.channel));
+    apply_request(&mut decision, profile, request, notes);
+    record(&stage, &decision);
+    decision
+}
+
+fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &SearchRequest, notes: &mut Notes) {
+    if let Some(channels) = &request.channels {
+        decision.budgets.retain(|budget| channels.contains(&budget.channel));
+        for &channel in channels {
+            if !profile.channels.contains(&channel) {
+                notes.degraded(
+                    channel.as_str(),
+                    "unavailable",
+                    "answered without it",
+                    format!("channel {channel} was asked for, but this index has none"),
+                );
+            } else if !decision.budgets.iter().any(|budget| budget.channel == channel) {
+                decision.budgets.push(Budget { channel, depth: NAMED_CHANNEL_DEPTH, weight: 1.0, reason: "named in the request".into() });
+            }
+        }
+        decision.budgets.sort_by_key(|budget| budget.channel);
+    }
+    for budget in &mut decision.budgets {
+        if let Some(depth) = request.depths.get(&budget.channel) {
+            budget.depth = *depth;
+            budget.reason = "depth as requested".into();
+        }
+        if let Some(weight) = request.weights.get(&budget.channel) {
+            budget.weight = *weight;
+        }
+    }
+}
+
+fn record(stage: &Span, decision: &Decision) {
+    let depths: BTreeMap<&str, u32> = decision.budgets.iter().map(|budget| (budget.channel.as_str(), budget.depth)).collect();
+    let weights: BTreeMap<&str, f32> = decision.budgets.iter().map(|budget| (budget.channel.as_str(), budget.weight)).collect();
+    stage.set(attr::CLASS, decision.class.clone());
+    stage.set(attr::AMBIGUITY, f64::from(decision.ambiguity));
+    stage.set(attr::CHANNEL_DEPTHS, map_value(&depths));
+    stage.set(attr::CHANNEL_WEIGHTS, map_value(&weights));
+    stage.set(attr::RRF_K, f64::from(decision.rrf_k));
+    stage.set(attr::RM3_ENABLED, decision.rm3);
+    stage.set(attr::RERANK_DEPTH, i64::from(decision.rerank_depth));
+    stage.set(attr::REASONS, texts(decision.reasons.iter().cloned()));
+    stage.event(
+        event::GATING_DECISION,
+        vec![
+            KeyValue::new(attr::CLASS, decision.class.clone()),
+            KeyValue::new(attr::AMBIGUITY, f64::from(decision.ambiguity)),
+            KeyValue::new(attr::CHANNEL_DEPTHS, map_value(&depths)),
+            KeyValue::new(attr::RRF_K, f64::from(decision.rrf_k)),
+            KeyValue::new(attr::RM3_ENABLED, decision.rm3),
+            KeyValue::new(attr::REASONS, texts(decision.reasons.iter().cloned())),
+        ],
+    );
+    for budget in &decision.budgets {
+        stage.event(
+            event::CHANNEL_BUDGET,
+            vec![
+                KeyValue::new(attr::CHANNEL, budget.channel.as_str()),
+                KeyValue::new(attr::CHANNEL_DEPTH, i64::from(budget.depth)),
+                KeyValue::new("reason", budget.reason.clone()),
+            ],
+        );
+    }
+}
+
+/// One list out of the channels'.
+pub(super) async fn fuse(
+    plugin: &Arc<Configured>,
+    root: &Span,
+    call: CallSettings,
+    decision: &Decision,
+    runs: &[ChannelRun],
+    notes: &mut Notes,
+) -> Fused {
+    let stage = root.child(span::FUSE).announce();
+    stage.set(attr::RRF_K, f64::from(decision.rrf_k));
+    stage.set(attr::CHANNELS_USED, texts(runs.iter().map(|run| run.channel.as_str())));
+    let (wire, rrf_k, within) = (runs.to_vec(), decision.rrf_k, stage.clone());
+    let outcome = guarded(plugin, move |plugin| plugin.fuse(&within, call, rrf_k, &wire)).await;
+    let fused = outcome.unwrap_or_else(|failure| {
+        fell_back(Stage::Fusion, &failure, "the host's reciprocal rank fusion", &stage, notes);
+        fallback::fuse(runs, decision.rrf_k)
+    });
+    stage.set(attr::FUSED_DOCS, fused.list.len() as i64);
+    fused
+}
+
+/// The first rows in a new order. Rows beyond the rerank depth follow in the order
+/// they had, their scores scaled to go on from the last one reranked.
+#[allow(clippy::too_many_arguments)]
+pub(super) async fn rerank(
+    plugin: &Arc<Configured>,
+    root: &Span,
+    call: CallSettings,
+    profile: &Arc<QueryProfile>,
+    decision: &Decision,
+    candidates: Candidates,
+    wanted: bool,
+    notes: &mut Notes,
+) -> Ranked {
+    let depth = (decision.rerank_depth as usize).min(candidates.list.len());
+    if !wanted || depth == 0 {
+        root.set(attr::RERANK, false);
+        return Ranked { placed: as_they_are(&candidates.list, 0), candidates };
+    }
+    root.set(attr::RERANK, true);
+    let stage = root.child(span::RERANK).announce();
+    stage.set(attr::RERANK_DEPTH, depth as i64);
+    let rows = RankedList { ids: candidates.list.ids[..depth].to_vec(), scores: candidates.list.scores[..depth].to_vec() };
+    let (documents, asked, within) = (DocumentRows::new(candidates.rows.clone()), profile.clone(), stage.clone());
+    let outcome = guarded(plugin, move |plugin| plugin.rerank(&within, call, &asked, &rows, documents)).await;
+    let placed = match outcome {
+        Ok(scores) => reordered(&candidates.list, &scores),
+        Err(failure) => {
+            fell_back(Stage::Rerank, &failure, "the fused order", &stage, notes);
+            as_they_are(&candidates.list, 0)
+        }
+    };
+    Ranked { candidates, placed }
+}
+
+fn as_they_are(list: &RankedList, from: usize) -> Vec<Placed> {
+    list.scores.iter().enumerate().skip(from).map(|(row, &score)| Placed { row, score, rerank_score: None }).collect()
+}
+
+fn reordered(list: &RankedList, scores: &[f32]) -> Vec<Placed> {
+    let mut placed: Vec<Placed> = scores.iter().enumerate().map(|(row, &score)| Placed { row, score, rerank_score: Some(score) }).collect();
+    placed.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row)));
+    let lowest = placed.last().map_or(0.0, |last| last.score);
+    let border = list.scores.get(scores.len().wrapping_sub(1)).copied().unwrap_or(0.0);
+    let mut tail = as_they_are(list, scores.len());
+    for row in &mut tail {
+        let ratio = if border > 0.0 { (row.score / border).clamp(0.0, 1.0) } else { 1.0 };
+        row.score = if lowest > 0.0 { lowest * ratio } else { lowest };
+    }
+    placed.extend(tail);
+    placed
+}
+
+/// Runs a plugin call on a thread of its own and doesn't wait for it for ever.
+async fn guarded<T: Send + 'static>(
+    plugin: &Arc<Configured>,
+    body: impl FnOnce(&Configured) -> Result<T, PluginFailure> + Send + 'static,
+) -> Result<T, PluginFailure> {
+    let identity = &plugin.plugin.identity;
+    let failure = |cause, message| PluginFailure { name: identity.name.clone(), sha256: identity.sha256.clone(), cause, message };
+    let limit = plugin.plugin.call_time_max() + GRACE;
+    let plugin = plugin.clone();
+    match tokio::time::timeout(limit, blocking(move || body(&plugin))).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(message)) => Err(failure(Cause::Trap, message)),
+        Err(_) => Err(failure(Cause::Deadline, format!("the call did not come back within {} ms", limit.as_millis()))),
+    }
+}
+
+fn fell_back(stage: Stage, failure: &PluginFailure, instead: &str, span: &Span, notes: &mut Notes) {
+    span.set(attr::PLUGIN_FALLBACK, instead.to_owned());
+    notes.degraded(stage.as_str(), failure.cause.as_str(), instead, format!("{stage}: {failure}; used {instead} instead"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ChunkId;
+
+    #[test]
+    fn rows_beyond_the_depth_follow_with_falling_scores() {
+        let list = RankedList { ids: (0..5).map(ChunkId).collect(), scores: vec![0.5, 0.4, 0.2, 0.1, 0.05] };
+        let placed = reordered(&list, &[1.0, 3.0, 1.0]);
+        assert_eq!(placed.iter().map(|row| row.row).collect::<Vec<_>>(), [1, 0, 2, 3, 4]);
+        assert!(placed.windows(2).all(|pair| pair[0].score >= pair[1].score));
+        assert_eq!(placed[3].rerank_score, None);
+    }
+}

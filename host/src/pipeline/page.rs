@@ -1,0 +1,118 @@
+//! Pages of a ranking. A cursor names the query it belongs to and keeps the limit of
+//! the first page, so that every page is cut from one and the same ranking.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::request::{LIMIT_MAX, RequestError, SearchRequest};
+
+/// Bytes of a cursor; ours have about a hundred.
+const CURSOR_BYTES_MAX: usize = 512;
+
+/// The part of the ranking that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Rows before this page.
+    pub offset: usize,
+    pub limit: usize,
+    /// The limit of the first page: what the stages are told.
+    pub first_limit: u32,
+    /// The generation the first page came from; `None` on the first page.
+    pub generation: Option<String>,
+    query: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cursor {
+    /// Generation.
+    g: String,
+    /// Hash of the query.
+    q: u64,
+    /// Offset.
+    o: usize,
+    /// First limit.
+    l: u32,
+}
+
+impl Page {
+    /// # Errors
+    /// [`RequestError::Invalid`] for a cursor that isn't one or is of another query.
+    pub fn of(request: &SearchRequest) -> Result<Page, RequestError> {
+        let query = identity(request);
+        let limit = request.limit as usize;
+        let Some(text) = &request.cursor else {
+            return Ok(Page { offset: 0, limit, first_limit: request.limit, generation: None, query });
+        };
+        let refused = |why: &str| RequestError::Invalid(format!("`cursor` {why}; allowed: `next_cursor` of an answer to the same query"));
+        let cursor: Option<Cursor> = (text.len() <= CURSOR_BYTES_MAX)
+            .then(|| BASE64_URL_SAFE_NO_PAD.decode(text).ok())
+            .flatten()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let cursor = cursor.ok_or_else(|| refused("is not a cursor"))?;
+        if cursor.q != query {
+            return Err(refused("is of another query"));
+        }
+        if !(1..=LIMIT_MAX).contains(&cursor.l) || cursor.o > 100_000 {
+            return Err(refused("is not a cursor"));
+        }
+        Ok(Page { offset: cursor.o, limit, first_limit: cursor.l, generation: Some(cursor.g), query })
+    }
+
+    /// Rows that must be hydrated for this page, given how many are reranked.
+    pub fn needs(&self, rerank_depth: u32) -> usize {
+        self.end().max(rerank_depth as usize)
+    }
+
+    /// The first row after this page.
+    pub fn end(&self) -> usize {
+        self.offset + self.limit
+    }
+
+    /// The cursor of the page after this one.
+    pub fn next(&self, generation: &str) -> String {
+        let cursor = Cursor { g: generation.into(), q: self.query, o: self.end(), l: self.first_limit };
+        // Texts and numbers always serialize; an empty cursor would be refused.
+        BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
+    }
+}
+
+/// Everything that decides the ranking, as a number. The limit is not part of it.
+fn identity(request: &SearchRequest) -> u64 {
+    let mut hash = Xxh3::new();
+    let mut add = |text: String| {
+        hash.update(&(text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    };
+    add(request.query.clone());
+    add(format!("{:?}", request.path_globs));
+    add(format!("{:?} {:?} {:?} {:?}", request.languages, request.channels, request.depths, request.weights));
+    add(format!("{:?} {:?}", request.plugins, request.rerank_enabled));
+    hash.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{SearchArguments, SearchRequest};
+
+    fn request(query: &str, cursor: Option<String>) -> SearchRequest {
+        SearchRequest::simple(SearchArguments { query: query.into(), limit: Some(7), cursor, ..SearchArguments::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_cursor_leads_on_and_belongs_to_its_query() {
+        let first = Page::of(&request("a", None)).unwrap();
+        let cursor = first.next("g000001");
+        let second = Page::of(&request("a", Some(cursor.clone()))).unwrap();
+        assert_eq!((second.offset, second.limit, second.first_limit), (7, 7, 7));
+        assert_eq!(second.generation.as_deref(), Some("g000001"));
+        for (query, cursor, expect) in
+            [("b", cursor, "another query"), ("a", "%%".into(), "not a cursor"), ("a", "x".repeat(5_000), "not a cursor")]
+        {
+            assert!(Page::of(&request(query, Some(cursor))).unwrap_err().to_string().contains(expect));
+        }
+    }
+}

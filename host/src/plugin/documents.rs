@@ -1,0 +1,26 @@
+//! The rows a reranker may ask about: those of its call, already hydrated.
+
+use std::sync::Arc;
+
+use crate::index::catalog::ChunkRow;
+
+/// Hydrated rows, found by chunk id. Cheap to clone.
+#[derive(Clone)]
+pub struct DocumentRows {
+    rows: Arc<Vec<ChunkRow>>,
+    /// (chunk id, place in `rows`), sorted by id.
+    by_id: Arc<Vec<(u64, u32)>>,
+}
+
+impl DocumentRows {
+    pub fn new(rows: Arc<Vec<ChunkRow>>) -> DocumentRows {
+        let mut by_id: Vec<(u64, u32)> = rows.iter().zip(0..).map(|(row, place)| (row.id.0, place)).collect();
+        by_id.sort_unstable();
+        DocumentRows { rows, by_id: Arc::new(by_id) }
+    }
+
+    pub fn get(&self, id: u64) -> Option<&ChunkRow> {
+        let place = self.by_id.binary_search_by_key(&id, |(known, _)| *known).ok()?;
+        self.rows.get(self.by_id[place].1 as usize)
+    }
+}

@@ -1,0 +1,97 @@
+//! The one wasmtime engine of the process, and the thread that moves its epoch.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// How long an epoch is. A guest that doesn't return is interrupted at most this
+/// much after its time; each tick costs one atomic store.
+pub const EPOCH: Duration = Duration::from_millis(1);
+
+/// Component instances alive at once in the process: warm ones of every plugin and
+/// those in use. Over it, instantiation fails and the stage's fallback serves.
+const INSTANCES_MAX: u32 = 256;
+
+/// Largest linear memory the pool can hand out; each plugin's own limit is lower.
+const MEMORY_BYTES_MAX: usize = 1 << 30;
+
+/// Stack of a guest. Deep recursion traps here, well before the host's own stack
+/// of 2 MiB a blocking thread ends.
+const STACK_BYTES_MAX: usize = 512 << 10;
+
+/// Engine and ticker. Cheap to clone; the ticker stops with the last clone.
+#[derive(Clone)]
+pub struct PluginEngine {
+    pub engine: Engine,
+    _ticker: Arc<Ticker>,
+}
+
+struct Ticker {
+    stop: Arc<AtomicBool>,
+}
+
+impl PluginEngine {
+    /// An engine that keeps compiled code below `cache_folder`, when given. A cache
+    /// that can't be used is left out with a warning.
+    ///
+    /// # Errors
+    /// When the engine's settings don't suit this machine or no thread can start.
+    pub fn new(cache_folder: Option<&Path>) -> wasmtime::Result<PluginEngine> {
+        let mut config = Config::new();
+        config.wasm_component_model(true);
+        config.concurrency_support(false);
+        config.epoch_interruption(true);
+        config.max_wasm_stack(STACK_BYTES_MAX);
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(INSTANCES_MAX)
+            .total_core_instances(INSTANCES_MAX * 8)
+            .total_memories(INSTANCES_MAX)
+            .total_tables(INSTANCES_MAX * 4)
+            .max_core_instances_per_component(100)
+            .max_memories_per_component(8)
+            .max_tables_per_component(200)
+            .table_elements(1_000_000)
+            .max_component_instance_size(4 << 20)
+            .max_core_instance_size(4 << 20)
+            .max_memory_size(MEMORY_BYTES_MAX)
+            .linear_memory_keep_resident(1 << 20)
+            .table_keep_resident(64 << 10);
+        config.memory_reservation(MEMORY_BYTES_MAX as u64);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        if let Some(folder) = cache_folder {
+            let mut settings = CacheConfig::new();
+            settings.with_directory(folder);
+            match std::path::absolute(folder).map_err(wasmtime::Error::from).and_then(|folder| {
+                settings.with_directory(folder);
+                Cache::new(settings)
+            }) {
+                Ok(cache) => drop(config.cache(Some(cache))),
+                Err(error) => tracing::warn!(%error, "compiled plugins are not cached"),
+            }
+        }
+        let engine = Engine::new(&config)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (flag, ticking) = (stop.clone(), engine.clone());
+        std::thread::Builder::new().name("spanloom-epoch".into()).spawn(move || {
+            while !flag.load(Ordering::Relaxed) {
+                std::thread::sleep(EPOCH);
+                ticking.increment_epoch();
+            }
+        })?;
+        Ok(PluginEngine { engine, _ticker: Arc::new(Ticker { stop }) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Epochs for a time, rounded up, and one more because the current one has begun.
+pub fn epochs(time: Duration) -> u64 {
+    time.as_micros().div_ceil(EPOCH.as_micros()) as u64 + 1
+}

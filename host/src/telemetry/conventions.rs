@@ -1,0 +1,126 @@
+//! Every name that leaves the process: spans, attributes, events, headers.
+//!
+//! Official OpenTelemetry semantic conventions where there is one, names below
+//! `retrieval.`, `faiss.`, `vllm.`, `duckdb.`, `git.`, `mcp.`, `plugin.` for the rest.
+
+/// Span names.
+pub mod span {
+    pub const PROFILE: &str = "retrieval.profile";
+    pub const GATE: &str = "retrieval.gate";
+    pub const EMBED: &str = "embed";
+    pub const GATHER: &str = "retrieval.gather_channels";
+    pub const BM25: &str = "bm25.search";
+    pub const FAISS: &str = "faiss.search";
+    pub const FUSE: &str = "retrieval.fuse";
+    pub const RECENCY: &str = "retrieval.recency_boost";
+    pub const HYDRATE: &str = "duckdb.hydrate";
+    pub const RERANK: &str = "retrieval.rerank";
+    pub const ENVELOPE: &str = "retrieval.envelope";
+    pub const OPEN_FILE: &str = "file.open";
+    pub const VLLM_EMBED: &str = "vllm.embed_batch";
+    pub const DOCUMENTS_TEXTS: &str = "documents.texts";
+    pub const DOCUMENTS_LOOK_UP: &str = "documents.look_up";
+}
+
+/// Attribute keys.
+pub mod attr {
+    pub const MCP_METHOD: &str = "mcp.method.name";
+    pub const MCP_TOOL: &str = "mcp.tool";
+    pub const MCP_SESSION_ID: &str = "mcp.session_id";
+    pub const MCP_RUN_ID: &str = "mcp.run_id";
+    pub const MCP_PROTOCOL_VERSION: &str = "mcp.protocol.version";
+    pub const MCP_RESPONSE_STATUS: &str = "mcp.response.status";
+    pub const GEN_AI_TOOL_NAME: &str = "gen_ai.tool.name";
+    pub const GEN_AI_OPERATION_NAME: &str = "gen_ai.operation.name";
+    pub const GEN_AI_REQUEST_MODEL: &str = "gen_ai.request.model";
+    pub const GEN_AI_USAGE_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+    pub const ERROR_TYPE: &str = "error.type";
+    pub const REQUEST_STAGE: &str = "request.stage";
+    pub const SERVER_ADDRESS: &str = "server.address";
+    pub const SERVER_PORT: &str = "server.port";
+    pub const HTTP_STATUS: &str = "http.response.status_code";
+
+    pub const QUERY_TEXT: &str = "retrieval.query_text";
+    pub const QUERY_LEN: &str = "retrieval.query_len";
+    pub const QUERY_TERMS: &str = "retrieval.query_terms";
+    pub const TOP_K: &str = "retrieval.top_k";
+    pub const RERANK: &str = "retrieval.rerank";
+    pub const RERANK_DEPTH: &str = "retrieval.rerank_depth";
+    pub const RRF_K: &str = "retrieval.rrf_k";
+    pub const RM3_ENABLED: &str = "retrieval.rm3_enabled";
+    pub const CHANNEL: &str = "retrieval.channel";
+    pub const CHANNEL_DEPTH: &str = "retrieval.channel_depth";
+    pub const CHANNEL_DEPTHS: &str = "retrieval.channel_depths";
+    pub const CHANNEL_WEIGHTS: &str = "retrieval.channel_weights";
+    pub const CHANNELS_USED: &str = "retrieval.channels_used";
+    pub const CLASS: &str = "retrieval.query_class";
+    pub const AMBIGUITY: &str = "retrieval.query_ambiguity";
+    pub const REASONS: &str = "retrieval.gating.reasons";
+    pub const HITS: &str = "retrieval.hits";
+    pub const DEADLINE_MS: &str = "retrieval.deadline_ms";
+    pub const FUSED_DOCS: &str = "retrieval.fused_docs";
+    pub const RECENCY_BOOSTED: &str = "retrieval.recency_boosted";
+    pub const FINDINGS: &str = "retrieval.findings";
+    pub const DEGRADED: &str = "retrieval.degraded";
+    pub const GENERATION: &str = "retrieval.index_generation";
+    pub const WARNINGS: &str = "spanloom.warnings";
+
+    pub const FAISS_INDEX_KIND: &str = "faiss.index_kind";
+    pub const FAISS_METRIC: &str = "faiss.metric";
+    pub const FAISS_DIM: &str = "faiss.dim";
+    pub const FAISS_K: &str = "faiss.k";
+    pub const FAISS_NPROBE: &str = "faiss.nprobe";
+    pub const FAISS_GPU: &str = "faiss.gpu";
+
+    pub const VLLM_MODE: &str = "vllm.mode";
+    pub const VLLM_MODEL_NAME: &str = "vllm.model_name";
+    pub const VLLM_EMBED_DIM: &str = "vllm.embed_dim";
+    pub const VLLM_BATCH: &str = "vllm.batch_size";
+    pub const VLLM_ATTEMPTS: &str = "vllm.attempts";
+
+    pub const DB_SYSTEM: &str = "db.system.name";
+    pub const DB_OPERATION: &str = "db.operation.name";
+    pub const DB_QUERY_TEXT: &str = "db.query.text";
+    pub const DB_ROWS: &str = "db.response.returned_rows";
+    pub const DUCKDB_ROWS: &str = "duckdb.rows";
+    pub const DUCKDB_SQL_BYTES: &str = "duckdb.sql_bytes";
+
+    pub const FILE_PATH: &str = "file.path";
+    pub const FILE_LINES: &str = "file.line_range";
+
+    pub const PLUGIN_NAME: &str = "plugin.name";
+    pub const PLUGIN_VERSION: &str = "plugin.version";
+    pub const PLUGIN_SHA256: &str = "plugin.sha256";
+    pub const PLUGIN_STAGE: &str = "plugin.stage";
+    pub const PLUGIN_ARM: &str = "plugin.experiment_arm";
+    pub const PLUGIN_REUSE: &str = "plugin.instance_reuse";
+    pub const PLUGIN_ROWS_IN: &str = "plugin.candidates_in";
+    pub const PLUGIN_ROWS_OUT: &str = "plugin.candidates_out";
+    pub const PLUGIN_GUEST_US: &str = "plugin.guest_time_us";
+    pub const PLUGIN_MEMORY: &str = "plugin.memory_bytes_peak";
+    pub const PLUGIN_TRAP: &str = "plugin.trap";
+    pub const PLUGIN_DROPPED: &str = "plugin.telemetry_dropped";
+    pub const PLUGIN_FALLBACK: &str = "plugin.fallback";
+    /// Put before keys a guest sets without a dot.
+    pub const PLUGIN_GUEST_PREFIX: &str = "plugin.attr.";
+}
+
+/// Event names.
+pub mod event {
+    pub const GATING_DECISION: &str = "retrieval.gating.decision";
+    pub const CHANNEL_BUDGET: &str = "retrieval.gating.budget";
+    pub const DEGRADED: &str = "retrieval.degraded";
+    pub const PLUGIN_FAILED: &str = "plugin.failed";
+    pub const PLUGIN_LOG: &str = "plugin.log";
+    pub const RETRY: &str = "vllm.retry";
+}
+
+/// HTTP headers of an MCP exchange, lower case.
+pub mod header {
+    pub const TRACE_ID: &str = "x-trace-id";
+    pub const RUN_ID: &str = "x-run-id";
+    pub const SESSION_ID: &str = "x-session-id";
+    pub const TRACEPARENT: &str = "traceparent";
+    pub const TRACESTATE: &str = "tracestate";
+    pub const BAGGAGE: &str = "baggage";
+}

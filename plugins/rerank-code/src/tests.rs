@@ -1,0 +1,215 @@
+//! The reranker as a whole, over documents in memory.
+
+use spanloom_plugin::{Document, Value, parse, testing};
+
+use super::*;
+
+fn document(id: u64, path: &str, symbol: &str, text: &str) -> Document {
+    let language = if path.ends_with(".md") { "markdown" } else { "rust" };
+    Document {
+        id,
+        path: path.into(),
+        symbol: symbol.into(),
+        definitions: symbol.into(),
+        language: language.into(),
+        text: text.into(),
+        ..Document::default()
+    }
+}
+
+fn rows(scores: &[f32]) -> Candidates {
+    Candidates { ids: (1..=scores.len() as u64).collect(), scores: scores.to_vec() }
+}
+
+fn scores(parameters: &str, query: &Profile, fused: &[f32], documents: Vec<Document>) -> Vec<f32> {
+    let plugin = parse(parameters).and_then(CodeReranker::configure);
+    let plugin = plugin.expect("valid parameters");
+    let documents = Documents::in_memory(documents);
+    let scores = plugin.rerank(&Span::inert(), &testing::call(10), query, &rows(fused), &documents).expect("reranked");
+    assert_eq!(scores.len(), fused.len());
+    for score in &scores {
+        assert!(score.is_finite() && *score > 0.0, "{scores:?}");
+    }
+    scores
+}
+
+fn code_query() -> Profile {
+    let terms = [("parse", 90), ("query", 80), ("parse_query", 4)];
+    let mut query = testing::profile("parse_query", 1_000, &terms);
+    query.identifiers = vec!["parse_query".into()];
+    query
+}
+
+fn plain_query() -> Profile {
+    testing::profile("rate limits", 1_000, &[("rate", 50), ("limit", 60)])
+}
+
+/// With equal fused scores, the first document must win over the second.
+#[test]
+fn each_signal_prefers_what_it_should() {
+    let check = |query: &Profile, better: [&str; 3], worse: [&str; 3]| {
+        let documents = vec![document(1, worse[0], worse[1], worse[2]), document(2, better[0], better[1], better[2])];
+        let got = scores("{}", query, &[1.0, 1.0], documents);
+        assert!(got[1] > got[0], "{better:?} over {worse:?}: {got:?}");
+    };
+    let (code, plain) = (code_query(), plain_query());
+    check(&code, ["a.rs", "parse_query", ""], ["b.rs", "parse_query_all", ""]);
+    check(&code, ["a.rs", "", "fn parse_query() {}"], ["b.rs", "", "x = parse_query();"]);
+    check(&code, ["a.rs", "", "parse_query"], ["b.rs", "", "nothing"]);
+    check(&code, ["a.rs", "", "parse"], ["notes/a.md", "", "parse"]);
+    check(&plain, ["a.rs", "RateLimiter", ""], ["b.rs", "Other", ""]);
+    check(&plain, ["rate_limit.rs", "", ""], ["b.rs", "", ""]);
+    check(&plain, ["rate.rs", "", ""], ["rate/x.rs", "", ""]);
+    check(&plain, ["a.rs", "", "rate limit"], ["b.rs", "", "rate"]);
+    check(&plain, ["a.rs", "", "rate limit"], ["tests/a.rs", "", "rate limit"]);
+    check(&plain, ["a.rs", "", "rate limit"], ["examples/a.rs", "", "rate limit"]);
+
+    let mut quoted = testing::profile("\"too many requests\"", 1_000, &[("requests", 90)]);
+    quoted.phrases = vec!["too many requests".into()];
+    check(&quoted, ["a.rs", "", "Too many requests"], ["b.rs", "", "many requests too"]);
+}
+
+#[test]
+fn tests_keep_their_score_when_the_query_asks_for_them() {
+    let documents = || vec![document(1, "tests/a.rs", "", ""), document(2, "b.rs", "", "")];
+    let asking = testing::profile("tests of the parser", 1_000, &[("parser", 90)]);
+    let got = scores("{}", &asking, &[1.0, 1.0], documents());
+    assert_eq!(got[0], got[1]);
+    let got = scores("{}", &plain_query(), &[1.0, 1.0], documents());
+    assert_eq!(got[0], got[1] * 0.5);
+    let got = scores(r#"{"test_factor": 1}"#, &plain_query(), &[1.0, 1.0], documents());
+    assert_eq!(got[0], got[1]);
+}
+
+#[test]
+fn further_rows_of_a_file_fall_behind_other_files() {
+    let documents =
+        || vec![document(1, "a.rs", "", ""), document(2, "a.rs", "", ""), document(3, "a.rs", "", ""), document(4, "b.rs", "", "")];
+    let query = testing::profile("", 0, &[]);
+    let fused = [1.0, 0.9, 1.0, 0.5];
+    let got = scores("{}", &query, &fused, documents());
+    let expected = [1.0, 0.9 * 0.36, 0.6, 0.5];
+    for (got, expected) in got.iter().zip(expected) {
+        assert!((got - expected).abs() < 1e-6, "{got} {expected}");
+    }
+    let kept = scores(r#"{"same_file_decay": 1}"#, &query, &fused, documents());
+    assert_eq!(kept, fused);
+}
+
+#[test]
+fn without_anything_to_go_by_the_fused_order_stays() {
+    let documents = |count: u64| -> Vec<Document> { (1..=count).map(|id| document(id, &format!("{id}.rs"), "", "")).collect() };
+    let query = testing::profile("", 0, &[]);
+    let check = |fused: &[f32], expected: &[f32]| {
+        let got = scores("{}", &query, fused, documents(fused.len() as u64));
+        for (got, expected) in got.iter().zip(expected) {
+            assert!((got - expected).abs() < 1e-6, "{fused:?}: {got}");
+        }
+    };
+    check(&[], &[]);
+    check(&[0.04, 0.02], &[1.0, 0.5]);
+    check(&[1.0, 0.0, -1.0], &[1.0, 0.5, 0.0]);
+    check(&[0.0, 0.0], &[0.0, 0.0]);
+    check(&[f32::NAN, 2.0, f32::INFINITY], &[0.0, 1.0, 0.0]);
+    check(&[f32::MAX, f32::MIN], &[1.0, 0.0]);
+}
+
+#[test]
+fn the_host_is_asked_once_for_facts_and_once_for_texts() {
+    let plugin = CodeReranker::configure(Parameters::default()).expect("in range");
+    let documents = Documents::in_memory(vec![document(1, "a.rs", "x", "y")]);
+    let (stage, record) = Span::recorded();
+    let mut call = testing::call(10);
+    call.explain = true;
+    plugin.rerank(&stage, &call, &code_query(), &rows(&[1.0]), &documents).expect("reranked");
+    let asked = documents.asked();
+    assert_eq!((asked.look_ups, asked.texts, asked.scores), (1, 1, 0));
+
+    let names: Vec<String> = record.spans().into_iter().map(|span| span.name).collect();
+    assert_eq!(names, ["stage", "rerank.features", "rerank.score"]);
+    let stage_span = record.span("stage").expect("the stage span");
+    let Some(Value::Text(json)) = stage_span.attribute("retrieval.rerank.explain") else {
+        panic!("no explanation");
+    };
+    assert!(json.contains(r#""id":1"#) && json.contains("coverage"), "{json}");
+}
+
+#[test]
+fn columns_of_unequal_length_are_an_internal_error() {
+    let plugin = CodeReranker::configure(Parameters::default()).expect("in range");
+    let unequal = Candidates { ids: vec![1], scores: Vec::new() };
+    let documents = Documents::in_memory(Vec::new());
+    let result = plugin.rerank(&Span::inert(), &testing::call(10), &plain_query(), &unequal, &documents);
+    assert!(matches!(result, Err(PluginError::Internal(_))));
+}
+
+#[test]
+fn parameters_out_of_range_are_named() {
+    let check = |json: &str, name: &str| match parse(json).and_then(CodeReranker::configure) {
+        Err(PluginError::BadConfig(message)) => assert!(message.contains(name), "{message}"),
+        other => panic!("{json}: {other:?}"),
+    };
+    check(r#"{"path_weight": 11}"#, "`path_weight`");
+    check(r#"{"coverage_weight": -1}"#, "`coverage_weight`");
+    check(r#"{"test_factor": 0}"#, "`test_factor`");
+    check(r#"{"same_file_decay": 1.5}"#, "`same_file_decay`");
+    check(r#"{"proximity_lines": 0}"#, "`proximity_lines`");
+    check(r#"{"pathweight": 1}"#, "pathweight");
+}
+
+/// Pieces that are awkward to split, stem or compare.
+const AWKWARD: [&str; 20] = [
+    "",
+    " ",
+    "\n",
+    "_",
+    "::",
+    "ß",
+    "Ünï",
+    "🦀",
+    "日本語",
+    "ies",
+    "sses",
+    "aing",
+    "XMLHttp",
+    "a1B2",
+    "fn ",
+    "parse_query",
+    "../",
+    ".",
+    "\u{0}",
+    "éd",
+];
+
+fn awkward_text(random: &mut u64) -> String {
+    let mut next = || {
+        // Knuth's MMIX generator.
+        *random = random.wrapping_mul(6_364_136_223_846_793_005);
+        *random = random.wrapping_add(1_442_695_040_888_963_407);
+        (*random >> 33) as usize
+    };
+    let pieces = next() % 12;
+    (0..pieces).map(|_| AWKWARD[next() % AWKWARD.len()]).collect()
+}
+
+#[test]
+fn awkward_input_gives_the_same_finite_scores_each_time() {
+    let random = &mut 1_u64;
+    for _ in 0..300 {
+        let terms: Vec<String> = (0..4).map(|_| awkward_text(random)).collect();
+        let terms: Vec<(&str, u32)> = terms.iter().map(|term| (term.as_str(), 3)).collect();
+        let mut query = testing::profile(&awkward_text(random), 2, &terms);
+        query.identifiers = vec![awkward_text(random), awkward_text(random)];
+        query.phrases = vec![awkward_text(random)];
+        let documents: Vec<Document> = (1..=5)
+            .map(|id| {
+                let (path, symbol) = (awkward_text(random), awkward_text(random));
+                document(id, &path, &symbol, &awkward_text(random))
+            })
+            .collect();
+        let fused = [5.0, 4.0, 3.0, 2.0, 1.0];
+        let once = scores("{}", &query, &fused, documents.clone());
+        let again = scores("{}", &query, &fused, documents);
+        assert_eq!(once, again);
+    }
+}
