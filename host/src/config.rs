@@ -14,6 +14,7 @@ use crate::code::git::GitLimits;
 use crate::http::HttpSettings;
 use crate::index::build::BuildSettings;
 use crate::index::chunk::ChunkLimits;
+use crate::index::data_dir::DataDir;
 use crate::index::scan::ScanLimits;
 use crate::models::EmbedderSettings;
 use crate::models::lsa::LsaOptions;
@@ -491,13 +492,11 @@ impl Loaded {
         // What the variables name wins over the file, as everywhere.
         let endpoint = if self.otel.endpoint.is_some() { None } else { config.otlp_endpoint.clone() };
         let protocol = self.otel.protocol.as_deref().unwrap_or(&config.otlp_protocol);
-        let export = (wanted && !refused).then(|| match protocol {
-            "grpc" => Export::OtlpGrpc { endpoint },
-            _ => Export::OtlpHttp { endpoint },
-        });
+        let exporter = if protocol == "grpc" { Export::OtlpGrpc { endpoint } } else { Export::OtlpHttp { endpoint } };
+        let export = (wanted && !refused).then_some(exporter);
         TelemetrySettings {
             export,
-            ledger_folder: config.ledger.then(|| crate::index::data_dir::DataDir::new(&self.config.data_dir.0).ledgers()),
+            ledger_folder: if config.ledger { Some(DataDir::new(&self.config.data_dir.0).ledgers()) } else { None },
             record_query_text: config.record_query_text,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use duckdb::{AccessMode, Config, Connection, params, params_from_iter};
 
-use crate::index::catalog::{ChunkRow, FileRow, NewChunk, SkippedRow};
+use crate::index::catalog::{FileRow, NewChunk, SkippedRow};
 use crate::types::ChunkId;
 
 /// Memory the database may use for a catalog, beside its mapped file.
@@ -125,8 +125,9 @@ pub struct StatementFacts {
     pub bytes: usize,
 }
 
-const HYDRATE: &str = "SELECT c.chunk_id, f.root, f.path, f.language, c.start_line, c.end_line, c.symbol, c.definitions, c.text, \
-     f.commit_id, f.commit_time_s FROM chunks c JOIN files f ON f.file_id = c.file_id WHERE c.chunk_id IN (?, …)";
+/// Files are few and in memory: a join here would cost five times the look-up itself.
+const HYDRATE: &str =
+    "SELECT chunk_id, file_id, start_line, end_line, symbol, kind, definitions, text FROM chunks WHERE chunk_id IN (?, …)";
 
 impl Catalog {
     /// # Errors
@@ -141,7 +142,7 @@ impl Catalog {
     ///
     /// # Errors
     /// What DuckDB says.
-    pub fn hydrate(&self, ids: &[ChunkId]) -> Result<(Vec<ChunkRow>, StatementFacts), CatalogError> {
+    pub fn hydrate(&self, ids: &[ChunkId]) -> Result<(Vec<NewChunk>, StatementFacts), CatalogError> {
         let facts = |bytes| StatementFacts { text: HYDRATE, bytes };
         let Some(last) = ids.last() else { return Ok((Vec::new(), facts(0))) };
         let padded = ids.len().div_ceil(ID_STEP) * ID_STEP;
@@ -150,10 +151,10 @@ impl Catalog {
         let parameters = ids.iter().chain(std::iter::repeat_n(last, padded - ids.len())).map(|id| id.0);
         let rows = self.with_connection(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params_from_iter(parameters), chunk_row)?;
-            rows.collect::<Result<Vec<ChunkRow>, _>>()
+            let rows = statement.query_map(params_from_iter(parameters), chunk)?;
+            rows.collect::<Result<Vec<NewChunk>, _>>()
         })?;
-        let mut by_id: std::collections::HashMap<ChunkId, ChunkRow> = rows.into_iter().map(|row| (row.id, row)).collect();
+        let mut by_id: std::collections::HashMap<ChunkId, NewChunk> = rows.into_iter().map(|row| (row.id, row)).collect();
         Ok((ids.iter().filter_map(|id| by_id.remove(id)).collect(), facts(sql.len())))
     }
 
@@ -203,18 +204,7 @@ impl Catalog {
         self.with_connection(|connection| {
             let mut statement = connection
                 .prepare("SELECT chunk_id, file_id, start_line, end_line, symbol, kind, definitions, text FROM chunks ORDER BY chunk_id")?;
-            let rows = statement.query_map([], |row| {
-                Ok(NewChunk {
-                    id: ChunkId(row.get(0)?),
-                    file: row.get::<_, i32>(1)? as u32,
-                    start_line: row.get::<_, i32>(2)? as u32,
-                    end_line: row.get::<_, i32>(3)? as u32,
-                    symbol: row.get(4)?,
-                    kind: row.get(5)?,
-                    definitions: row.get(6)?,
-                    text: row.get(7)?,
-                })
-            })?;
+            let rows = statement.query_map([], chunk)?;
             rows.collect()
         })
     }
@@ -252,19 +242,16 @@ impl Catalog {
     }
 }
 
-fn chunk_row(row: &duckdb::Row<'_>) -> duckdb::Result<ChunkRow> {
-    Ok(ChunkRow {
+fn chunk(row: &duckdb::Row<'_>) -> duckdb::Result<NewChunk> {
+    Ok(NewChunk {
         id: ChunkId(row.get(0)?),
-        root: row.get::<_, i32>(1)? as u32,
-        path: row.get(2)?,
-        language: row.get(3)?,
-        start_line: row.get::<_, i32>(4)? as u32,
-        end_line: row.get::<_, i32>(5)? as u32,
-        symbol: row.get(6)?,
-        definitions: row.get(7)?,
-        text: row.get(8)?,
-        commit: row.get(9)?,
-        commit_time_s: row.get(10)?,
+        file: row.get::<_, i32>(1)? as u32,
+        start_line: row.get::<_, i32>(2)? as u32,
+        end_line: row.get::<_, i32>(3)? as u32,
+        symbol: row.get(4)?,
+        kind: row.get(5)?,
+        definitions: row.get(6)?,
+        text: row.get(7)?,
     })
 }
 
@@ -326,8 +313,7 @@ mod tests {
         assert_eq!(catalog.skipped_by_reason().unwrap(), [("binary".to_owned(), 1)]);
         let (rows, facts) = catalog.hydrate(&[ChunkId(99), ChunkId(3), ChunkId(12_345)]).unwrap();
         assert_eq!(rows.iter().map(|row| row.id.0).collect::<Vec<_>>(), [99, 3]);
-        assert_eq!((rows[0].path.as_str(), rows[0].commit.as_deref()), ("ü \"'.rs", None));
-        assert_eq!(rows[0].symbol.as_deref(), Some("S::99"));
+        assert_eq!(rows[0], chunks[99]);
         assert!(facts.bytes > 100);
         assert!(catalog.hydrate(&[]).unwrap().0.is_empty());
         // A second reader beside the first one.

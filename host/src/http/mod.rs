@@ -15,6 +15,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use axum::{Json, Router, middleware};
 use rmcp::transport::streamable_http_server::session::SessionManager;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -86,6 +87,12 @@ pub async fn serve(
     let stop = CancellationToken::new();
     // A set, because it ends the task when this future is dropped.
     let mut serving = JoinSet::new();
+    // Answers are written in pieces: a client must not wait for its own acknowledgements.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY can't be set");
+        }
+    });
     serving.spawn(axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
     tokio::select! {
         result = serving.join_next() => return served(result),

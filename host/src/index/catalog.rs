@@ -18,7 +18,7 @@ pub struct FileRow {
     pub commit_time_s: Option<i64>,
 }
 
-/// A chunk before it is written.
+/// A chunk as the catalog has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewChunk {
     pub id: ChunkId,
@@ -38,7 +38,7 @@ pub struct NewChunk {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChunkRow {
     pub id: ChunkId,
-    pub root: u32,
+    /// As clients know it.
     pub path: String,
     pub language: String,
     pub start_line: u32,

@@ -15,11 +15,14 @@ use crate::types::ChunkId;
 /// within the same time stamp: it is compared by content.
 const RACY_NS: i64 = 2_000_000_000;
 
+/// A file of the last generation with its chunks.
+pub type Known = (FileRow, Vec<NewChunk>);
+
 /// What the last generation knows, found by root folder and path.
 #[derive(Default)]
 pub struct Previous {
     /// Key: (absolute root, path within).
-    pub files: HashMap<(String, String), (FileRow, Vec<NewChunk>)>,
+    pub files: HashMap<(String, String), Known>,
     /// When it was made, in nanoseconds since 1970.
     pub created_ns: i64,
     pub next_chunk_id: u64,
@@ -65,7 +68,7 @@ pub fn read_all(
 ) -> Reading {
     let done = AtomicUsize::new(0);
     // Each file takes its own part of the previous generation, so nothing is shared.
-    let work: Vec<(&ScannedFile, Option<(FileRow, Vec<NewChunk>)>)> = scanned
+    let work: Vec<(&ScannedFile, Option<Known>)> = scanned
         .iter()
         .map(|file| {
             let key = (roots[file.root].to_string_lossy().into_owned(), file.path.clone());
@@ -114,7 +117,7 @@ pub fn read_all(
 fn read_one(
     root: &std::path::Path,
     file: &ScannedFile,
-    known: Option<(FileRow, Vec<NewChunk>)>,
+    known: Option<Known>,
     previous_ns: i64,
     (scan_limits, chunk_limits): (&ScanLimits, &ChunkLimits),
 ) -> Outcome {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::build::display_path;
-use super::catalog::FileRow;
+use super::catalog::{ChunkRow, FileRow, NewChunk};
 use super::data_dir::{DataDir, DataDirError};
 use super::manifest::{
     CATALOG_FILE, CheckedManifest, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, LSA_FILE, Manifest, ManifestError, TEXT_FOLDER,
@@ -157,6 +157,23 @@ impl ChunkTable {
         let at = self.ids.binary_search(&id).ok()?;
         let file = self.file_of[at] as usize;
         Some((self.files.get(file)?, self.paths.get(file)?))
+    }
+
+    /// A chunk with what its file knows; `None` when there is no such file.
+    pub fn row(&self, chunk: NewChunk) -> Option<ChunkRow> {
+        let file = self.files.get(chunk.file as usize)?;
+        Some(ChunkRow {
+            id: chunk.id,
+            path: self.paths.get(chunk.file as usize)?.clone(),
+            language: file.language.clone(),
+            start_line: chunk.start_line,
+            end_line: chunk.end_line,
+            symbol: chunk.symbol,
+            definitions: chunk.definitions,
+            text: chunk.text,
+            commit: file.commit.clone(),
+            commit_time_s: file.commit_time_s,
+        })
     }
 
     /// All files with the paths clients know them by.

@@ -212,12 +212,11 @@ pub(super) async fn hydrate(host: &SearchHost, root: &Span, boosted: Boosted, ne
     let mut kept = Vec::with_capacity(rows.len());
     let mut rows = rows.into_iter().peekable();
     for (at, id) in wanted.iter().enumerate() {
-        if let Some(row) = rows.next_if(|row| row.id == *id) {
+        if let Some(row) = rows.next_if(|row| row.id == *id).and_then(|chunk| host.snapshot.chunks.row(chunk)) {
             candidates.list.ids.push(*id);
             candidates.list.scores.push(boosted.list.scores[at]);
             candidates.fused_rows.push(boosted.fused_rows[at]);
-            let path = crate::index::build::display_path(&host.snapshot.manifest.roots, row.root, &row.path);
-            kept.push(ChunkRow { path, ..row });
+            kept.push(row);
         }
     }
     candidates.rows = Arc::new(kept);

@@ -15,7 +15,9 @@ pub const EPOCH: Duration = Duration::from_millis(1);
 /// those in use. Over it, instantiation fails and the stage's fallback serves.
 const INSTANCES_MAX: u32 = 256;
 
-/// Largest linear memory the pool can hand out; each plugin's own limit is lower.
+/// Largest linear memory the pool can hand out; each plugin's own limit is lower. The
+/// pool reserves 4 GiB of addresses for each all the same: then the processor's page
+/// tables check the bounds, and compiled code need not.
 const MEMORY_BYTES_MAX: usize = 1 << 30;
 
 /// Stack of a guest. Deep recursion traps here, well before the host's own stack
@@ -59,11 +61,9 @@ impl PluginEngine {
             .max_memory_size(MEMORY_BYTES_MAX)
             .linear_memory_keep_resident(1 << 20)
             .table_keep_resident(64 << 10);
-        config.memory_reservation(MEMORY_BYTES_MAX as u64);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         if let Some(folder) = cache_folder {
             let mut settings = CacheConfig::new();
-            settings.with_directory(folder);
             match std::path::absolute(folder).map_err(wasmtime::Error::from).and_then(|folder| {
                 settings.with_directory(folder);
                 Cache::new(settings)

@@ -48,8 +48,7 @@ pub fn fuse(runs: &[ChannelRun], rrf_k: f32) -> Fused {
             (score, ranks[id], *id, row)
         })
         .collect();
-    // The ids are unique by construction, which is all that `sorted` can refuse.
-    sorted(rows, &contributions, runs.len()).unwrap_or_default()
+    sorted(rows, &contributions, runs.len())
 }
 
 #[cfg(test)]

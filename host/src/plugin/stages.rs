@@ -1,7 +1,7 @@
 //! The three stages as the pipeline calls them: host types in, checked host types
 //! out. What a plugin returns is believed only after it was checked.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::bindings::{fusion, gate, rerank, types};
 use super::documents::DocumentRows;
@@ -220,18 +220,23 @@ fn check_fused(ids: Vec<u64>, scores: Vec<f32>, contributions: Vec<f32>, runs: &
     if let Some(bad) = contributions.iter().find(|part| !part.is_finite()) {
         return Err(format!("a contribution is {bad}; contributions must be finite"));
     }
-    let best_ranks = best_ranks(runs);
+    let mut ranks = best_ranks(runs);
     let mut rows = Vec::with_capacity(ids.len());
     for (at, (id, score)) in ids.into_iter().zip(scores).enumerate() {
-        let Some(&rank) = best_ranks.get(&id) else { return Err(format!("chunk {id} was in no run")) };
-        rows.push((score, rank, id, at));
+        let rank = ranks.get_mut(&id).ok_or_else(|| format!("chunk {id} was in no run"))?;
+        // A rank is given out once.
+        match std::mem::take(rank) {
+            0 => return Err(format!("chunk {id} is there twice")),
+            rank => rows.push((score, rank, id, at)),
+        }
     }
-    Ok(sorted(rows, &contributions, runs.len())?)
+    Ok(sorted(rows, &contributions, runs.len()))
 }
 
 /// The best rank, from 1, of each chunk in any single run.
-pub(super) fn best_ranks(runs: &[ChannelRun]) -> HashMap<u64, u32> {
-    let mut ranks: HashMap<u64, u32> = HashMap::with_capacity(runs.iter().map(|run| run.list.len()).sum());
+pub(super) fn best_ranks(runs: &[ChannelRun]) -> FxHashMap<u64, u32> {
+    let rows = runs.iter().map(|run| run.list.len()).sum();
+    let mut ranks = FxHashMap::with_capacity_and_hasher(rows, Default::default());
     for run in runs {
         for (id, rank) in run.list.ids.iter().zip(1_u32..) {
             ranks.entry(id.0).and_modify(|best| *best = rank.min(*best)).or_insert(rank);
@@ -240,26 +245,17 @@ pub(super) fn best_ranks(runs: &[ChannelRun]) -> HashMap<u64, u32> {
     ranks
 }
 
-/// Puts rows of (score, best rank, id, row of contributions) in the one order.
-pub(super) fn sorted(mut rows: Vec<(f32, u32, u64, usize)>, contributions: &[f32], runs: usize) -> Result<Fused, String> {
+/// Puts rows of (score, best rank, id, row of contributions) in the one order. Ids
+/// are different.
+pub(super) fn sorted(mut rows: Vec<(f32, u32, u64, usize)>, contributions: &[f32], runs: usize) -> Fused {
     rows.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
-    let mut fused = Fused { runs, ..Fused::default() };
-    fused.contributions.reserve(contributions.len());
-    for (score, _, id, at) in rows {
-        if fused.list.ids.last() == Some(&ChunkId(id)) {
-            return Err(format!("chunk {id} is there twice"));
-        }
-        fused.list.ids.push(ChunkId(id));
-        fused.list.scores.push(score);
+    let mut fused = Fused { runs, contributions: Vec::with_capacity(contributions.len()), ..Fused::default() };
+    fused.list.ids = rows.iter().map(|row| ChunkId(row.2)).collect();
+    fused.list.scores = rows.iter().map(|row| row.0).collect();
+    for (_, _, _, at) in rows {
         fused.contributions.extend_from_slice(&contributions[at * runs..(at + 1) * runs]);
     }
-    // Equal neighbours are caught above; a repetition with another score here.
-    let mut seen: Vec<u64> = fused.list.ids.iter().map(|id| id.0).collect();
-    seen.sort_unstable();
-    match seen.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(format!("chunk {} is there twice", pair[0])),
-        None => Ok(fused),
-    }
+    fused
 }
 
 fn check_scores(scores: &[f32], rows: usize) -> Result<(), String> {

@@ -144,7 +144,7 @@ impl Telemetry {
     }
 
     fn sinks(&self, ledger: RunLedger) -> span::Sinks {
-        span::Sinks { tracer: self.tracer.clone(), ledger, metrics: self.metrics.clone() }
+        span::Sinks { tracer: self.tracer.clone(), ledger, metrics: self.metrics.clone(), exporting: self.settings.export.is_some() }
     }
 
     /// What is scraped.

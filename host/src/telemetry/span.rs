@@ -41,6 +41,8 @@ pub(super) struct Sinks {
     pub tracer: SdkTracer,
     pub ledger: RunLedger,
     pub metrics: Arc<Metrics>,
+    /// Whether sampled spans leave the process.
+    pub exporting: bool,
 }
 
 struct State {
@@ -180,7 +182,7 @@ impl Span {
 
     /// Whether anybody keeps this span: an exporter or the run's ledger.
     pub fn is_recorded(&self) -> bool {
-        self.shared.context.is_sampled() || self.shared.sinks.ledger.is_on()
+        (self.shared.context.is_sampled() && self.shared.sinks.exporting) || self.shared.sinks.ledger.is_on()
     }
 
     /// Whether both are handles of one span.
