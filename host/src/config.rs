@@ -1,28 +1,19 @@
 //! The configuration: defaults, then `spanloom.toml`, then `SPANLOOM_*` variables,
 //! then flags. The only file that reads the environment.
 
+mod parts;
+mod schema;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
-use crate::code::git::GitLimits;
-use crate::http::HttpSettings;
-use crate::index::build::BuildSettings;
-use crate::index::chunk::ChunkLimits;
-use crate::index::data_dir::DataDir;
-use crate::index::scan::ScanLimits;
-use crate::models::EmbedderSettings;
-use crate::models::lsa::LsaOptions;
-use crate::models::vllm::VllmSettings;
-use crate::pipeline::SearchSettings;
-use crate::plugin::{PluginLimits, PluginSettings, PluginSource, SHIPPED, StageSettings};
-use crate::telemetry::{Export, TelemetrySettings};
-use crate::types::Stage;
+pub use schema::{
+    Config, DataDirPath, EmbeddingConfig, EmbeddingKind, ExtraPlugin, IndexConfig, PluginsConfig, ServerConfig, StageConfig,
+    TelemetryConfig, VllmConfig,
+};
 
 /// Looked for in the current folder when no other file is named.
 pub const DEFAULT_FILE: &str = "spanloom.toml";
@@ -30,242 +21,6 @@ pub const DEFAULT_FILE: &str = "spanloom.toml";
 pub const VARIABLE_PREFIX: &str = "SPANLOOM_";
 /// Stands between the parts of a key in a variable.
 const VARIABLE_SEPARATOR: &str = "__";
-
-/// The effective configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Where indexes and ledgers are.
-    pub data_dir: DataDirPath,
-    pub server: ServerConfig,
-    pub index: IndexConfig,
-    pub embedding: EmbeddingConfig,
-    pub search: SearchSettings,
-    pub plugins: PluginsConfig,
-    pub telemetry: TelemetryConfig,
-}
-
-/// The data directory, `./.spanloom` when nothing else is said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct DataDirPath(pub PathBuf);
-
-impl Default for DataDirPath {
-    fn default() -> Self {
-        DataDirPath(PathBuf::from(".spanloom"))
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ServerConfig {
-    /// Address and port of `/mcp`, `/healthz` and `/readyz`.
-    pub bind: String,
-    /// Address and port of the Prometheus scrape.
-    pub metrics_bind: String,
-    /// Bytes of a request's body, 1 KiB to 64 MiB.
-    pub body_bytes_max: usize,
-    /// Requests at once, 1 to 10,000; more are answered with 503.
-    pub concurrency_max: usize,
-    /// A request in milliseconds, 100 to 600,000.
-    pub request_timeout_ms: u64,
-    /// Origins of browsers that may call, besides loopback ones.
-    pub allowed_origins: Vec<String>,
-    /// Names under which the server may be addressed, besides loopback ones.
-    pub allowed_hosts: Vec<String>,
-    /// How long requests in flight may take when the server stops, in milliseconds.
-    pub shutdown_grace_ms: u64,
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        ServerConfig {
-            bind: "127.0.0.1:8000".into(),
-            metrics_bind: "127.0.0.1:9464".into(),
-            body_bytes_max: 1 << 20,
-            concurrency_max: 64,
-            request_timeout_ms: 30_000,
-            allowed_origins: Vec::new(),
-            allowed_hosts: Vec::new(),
-            shutdown_grace_ms: 10_000,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct IndexConfig {
-    /// Larger files are skipped and counted, 1 KiB to 16 MiB.
-    pub file_bytes_max: u64,
-    /// More files than this are refused, 1 to 10,000,000.
-    pub files_max: usize,
-    /// Commits looked through for the last one of each file, 0 to 10,000,000.
-    pub commits_max: usize,
-    /// Lines of a chunk, 4 to 1,000.
-    pub chunk_lines_max: u32,
-    /// Bytes of a chunk's text, 256 to 65,536.
-    pub chunk_bytes_max: usize,
-    /// Lines of a window where there is no syntax tree, 4 to 1,000.
-    pub window_lines: u32,
-    /// Lines that windows share, less than half of `window_lines`.
-    pub window_overlap: u32,
-    /// Parsing one file in milliseconds, 10 to 60,000.
-    pub parse_ms_max: u64,
-}
-
-impl Default for IndexConfig {
-    fn default() -> Self {
-        let (scan, chunks, git) = (ScanLimits::default(), ChunkLimits::default(), GitLimits::default());
-        IndexConfig {
-            file_bytes_max: scan.file_bytes_max,
-            files_max: scan.files_max,
-            commits_max: git.commits_max,
-            chunk_lines_max: chunks.lines_max,
-            chunk_bytes_max: chunks.bytes_max,
-            window_lines: chunks.window_lines,
-            window_overlap: chunks.window_overlap,
-            parse_ms_max: chunks.parse_time_max.as_millis() as u64,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EmbeddingKind {
-    /// Trained on the corpus while indexing.
-    #[default]
-    Builtin,
-    /// A vLLM server.
-    Vllm,
-    /// No vectors.
-    Off,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EmbeddingConfig {
-    /// `builtin`, `vllm` or `off`.
-    pub kind: EmbeddingKind,
-    /// Numbers in a vector of the built-in embedding, 8 to 1,024.
-    pub dimension: usize,
-    /// Seed of the built-in embedding.
-    pub seed: u64,
-    pub vllm: VllmConfig,
-}
-
-impl Default for EmbeddingConfig {
-    fn default() -> Self {
-        EmbeddingConfig {
-            kind: EmbeddingKind::Builtin,
-            dimension: LsaOptions::default().dimension_max,
-            seed: LsaOptions::default().seed,
-            vllm: VllmConfig::default(),
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct VllmConfig {
-    /// `http://host:port`, with or without `/v1`.
-    pub url: String,
-    /// The served name of the model.
-    pub model: String,
-    /// Asks the model for shorter vectors; only models trained for it can.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dimension: Option<usize>,
-    /// Name of the environment variable that holds the key; the key itself is never in a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_key_variable: Option<String>,
-    pub batch_size: usize,
-    pub concurrency: usize,
-    pub timeout_ms: u64,
-    pub index_timeout_ms: u64,
-    pub attempts_max: u32,
-    pub query_prefix: String,
-    pub passage_prefix: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub truncate_prompt_tokens: Option<u32>,
-}
-
-impl Default for VllmConfig {
-    fn default() -> Self {
-        VllmConfig {
-            url: "http://127.0.0.1:8001".into(),
-            model: String::new(),
-            dimension: None,
-            api_key_variable: None,
-            batch_size: 64,
-            concurrency: 2,
-            timeout_ms: 2_000,
-            index_timeout_ms: 60_000,
-            attempts_max: 4,
-            query_prefix: String::new(),
-            passage_prefix: String::new(),
-            truncate_prompt_tokens: None,
-        }
-    }
-}
-
-/// A stage's plugin: a shipped one by name, or a component in a file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StageConfig {
-    /// Name of a shipped or extra plugin.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub plugin: Option<String>,
-    /// A component instead of a name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
-    /// As the plugin's schema has them; see `spanloom plugin list --json`.
-    pub parameters: Map<String, Json>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExtraPlugin {
-    pub stage: Stage,
-    pub path: PathBuf,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PluginsConfig {
-    pub gate: StageConfig,
-    pub fusion: StageConfig,
-    pub rerank: StageConfig,
-    pub limits: PluginLimits,
-    /// Components that requests may name.
-    pub extra: Vec<ExtraPlugin>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TelemetryConfig {
-    /// Where spans go; `OTEL_EXPORTER_OTLP_ENDPOINT` is heard too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub otlp_endpoint: Option<String>,
-    /// `grpc` or `http/protobuf`.
-    pub otlp_protocol: String,
-    /// Whether each run writes its ledger.
-    pub ledger: bool,
-    /// Whether the text of queries may stand in spans and ledgers.
-    pub record_query_text: bool,
-    /// What is logged to standard error, such as `info` or `spanloom=debug`.
-    pub log: String,
-}
-
-impl Default for TelemetryConfig {
-    fn default() -> Self {
-        TelemetryConfig {
-            otlp_endpoint: None,
-            otlp_protocol: "http/protobuf".into(),
-            ledger: true,
-            record_query_text: true,
-            log: "warn".into(),
-        }
-    }
-}
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -484,105 +239,6 @@ impl Loaded {
         show_table(&mut out, &self.table, "", &self.origins);
         out
     }
-
-    pub fn telemetry(&self) -> TelemetrySettings {
-        let config = &self.config.telemetry;
-        let wanted = config.otlp_endpoint.is_some() || self.otel.endpoint.is_some() || self.otel.exporter.as_deref() == Some("otlp");
-        let refused = self.otel.disabled || self.otel.exporter.as_deref() == Some("none");
-        // What the variables name wins over the file, as everywhere.
-        let endpoint = if self.otel.endpoint.is_some() { None } else { config.otlp_endpoint.clone() };
-        let protocol = self.otel.protocol.as_deref().unwrap_or(&config.otlp_protocol);
-        let exporter = if protocol == "grpc" { Export::OtlpGrpc { endpoint } } else { Export::OtlpHttp { endpoint } };
-        let export = (wanted && !refused).then_some(exporter);
-        TelemetrySettings {
-            export,
-            ledger_folder: if config.ledger { Some(DataDir::new(&self.config.data_dir.0).ledgers()) } else { None },
-            record_query_text: config.record_query_text,
-        }
-    }
-
-    /// The endpoint that the standard variables name.
-    pub fn otlp_endpoint_variable(&self) -> Option<String> {
-        self.otel.endpoint.clone()
-    }
-
-    pub fn build(&self, rebuild: bool) -> BuildSettings {
-        let index = &self.config.index;
-        BuildSettings {
-            scan: ScanLimits { file_bytes_max: index.file_bytes_max, files_max: index.files_max },
-            chunks: ChunkLimits {
-                lines_max: index.chunk_lines_max,
-                window_lines: index.window_lines,
-                window_overlap: index.window_overlap,
-                bytes_max: index.chunk_bytes_max,
-                parse_time_max: Duration::from_millis(index.parse_ms_max),
-                ..ChunkLimits::default()
-            },
-            git: GitLimits { commits_max: index.commits_max },
-            embedder: self.embedder(),
-            rebuild,
-        }
-    }
-
-    pub fn embedder(&self) -> EmbedderSettings {
-        let config = &self.config.embedding;
-        match config.kind {
-            EmbeddingKind::Off => EmbedderSettings::Off,
-            EmbeddingKind::Builtin => {
-                EmbedderSettings::Builtin(LsaOptions { dimension_max: config.dimension, seed: config.seed, ..LsaOptions::default() })
-            }
-            EmbeddingKind::Vllm => {
-                let vllm = &config.vllm;
-                EmbedderSettings::Vllm(VllmSettings {
-                    base_url: vllm.url.clone(),
-                    model: vllm.model.clone(),
-                    dimension: vllm.dimension,
-                    api_key: vllm.api_key_variable.as_ref().and_then(|name| std::env::var(name).ok()),
-                    batch_size: vllm.batch_size,
-                    concurrency: vllm.concurrency,
-                    timeout_ms: vllm.timeout_ms,
-                    index_timeout_ms: vllm.index_timeout_ms,
-                    attempts_max: vllm.attempts_max,
-                    query_prefix: vllm.query_prefix.clone(),
-                    passage_prefix: vllm.passage_prefix.clone(),
-                    truncate_prompt_tokens: vllm.truncate_prompt_tokens,
-                    ..VllmSettings::default()
-                })
-            }
-        }
-    }
-
-    pub fn plugins(&self) -> PluginSettings {
-        let config = &self.config.plugins;
-        let stages = [(Stage::Gate, &config.gate), (Stage::Fusion, &config.fusion), (Stage::Rerank, &config.rerank)]
-            .into_iter()
-            .filter_map(|(stage, choice)| {
-                let shipped = || SHIPPED.iter().find(|shipped| shipped.stage == stage).map(|shipped| shipped.name.to_owned());
-                let source = match (&choice.path, &choice.plugin) {
-                    (Some(path), _) => PluginSource::File(path.clone()),
-                    (None, name) => PluginSource::Shipped(name.clone().or_else(shipped)?),
-                };
-                Some((stage, StageSettings { source, parameters: choice.parameters.clone() }))
-            })
-            .collect();
-        PluginSettings {
-            stages,
-            extra: config.extra.iter().map(|extra| (extra.stage, extra.path.clone())).collect(),
-            limits: config.limits,
-        }
-    }
-
-    pub fn http(&self) -> HttpSettings {
-        let server = &self.config.server;
-        HttpSettings {
-            body_bytes_max: server.body_bytes_max,
-            concurrency_max: server.concurrency_max,
-            request_timeout_ms: server.request_timeout_ms,
-            allowed_origins: server.allowed_origins.clone(),
-            allowed_hosts: server.allowed_hosts.clone(),
-            shutdown_grace_ms: server.shutdown_grace_ms,
-        }
-    }
 }
 
 fn show_table(out: &mut String, table: &Table, prefix: &str, origins: &BTreeMap<String, Origin>) {
@@ -599,6 +255,7 @@ fn show_table(out: &mut String, table: &Table, prefix: &str, origins: &BTreeMap<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Export;
 
     fn check_load(file: &str, variables: &[(&str, &str)], flags: Vec<Flag>) -> Result<Loaded, String> {
         let folder = tempfile::tempdir().unwrap();

@@ -55,13 +55,13 @@ pub enum OpenError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    #[error("{generation}: {0}", generation = .1)]
+    #[error("{generation}: {0}; the index is damaged: run `spanloom index --rebuild`", generation = .1)]
     Catalog(CatalogError, String),
-    #[error("{generation}: {0}", generation = .1)]
+    #[error("{generation}: {0}; the index is damaged: run `spanloom index --rebuild`", generation = .1)]
     Text(TextError, String),
-    #[error(transparent)]
+    #[error("{0}; the index is damaged: run `spanloom index --rebuild`")]
     Faiss(#[from] FaissError),
-    #[error("the built-in embedding of {1} can't be read: {0}")]
+    #[error("the built-in embedding of {1} can't be read: {0}; the index is damaged: run `spanloom index --rebuild`")]
     Lsa(LsaError, String),
     #[error(transparent)]
     Embedder(#[from] VllmError),
@@ -69,7 +69,7 @@ pub enum OpenError {
         "the index was embedded with {built}, but the configuration names {configured}; run `spanloom index` again, or change `embedding`"
     )]
     OtherEmbedder { built: String, configured: String },
-    #[error("{path}: {error}")]
+    #[error("{path}: {error}; the index is damaged: run `spanloom index --rebuild`")]
     Io { path: String, error: std::io::Error },
 }
 

@@ -174,7 +174,7 @@ fn structured<T: Serialize>(value: &T) -> Result<Json, RequestError> {
         .map_err(|error| RequestError::Unavailable(format!("the answer could not be written as JSON: {error}")))
 }
 
-/// What a report needs of a search: everything but the texts.
+/// What a report needs of a search: everything but the texts, the query's among them.
 fn search_outcome(envelope: &AnswerEnvelope) -> Json {
     let findings: Vec<Json> = envelope
         .findings
@@ -193,7 +193,6 @@ fn search_outcome(envelope: &AnswerEnvelope) -> Json {
         })
         .collect();
     json!({
-        "answer": envelope.answer,
         "confidence": envelope.confidence,
         "findings": findings,
         "warnings": envelope.warnings,

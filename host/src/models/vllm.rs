@@ -4,50 +4,37 @@
 //! before it is used: one vector a text, each index once, the length of the index at hand, finite
 //! numbers. A failure that may pass is tried again; one that would come back the same is not.
 
+mod breaker;
+mod wire;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use opentelemetry::KeyValue;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
-use serde::de::{Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{EmbedError, Embedder, EmbedderInfo};
 use crate::telemetry::conventions::{attr, event, header, span as span_name};
 use crate::telemetry::{Span, traceparent};
+use breaker::Breaker;
+use wire::{Answer, DIMENSION_MAX, Request, Rows, answer_bytes_max, error_message, read, read_start, retry_after_ms, unit_rows};
 
-/// Failed queries in a row after which the server is left alone.
-const BREAKER_FAILURES_MAX: u32 = 5;
-/// How long it is left alone before one query tries again: a restart takes longer than this, a
-/// hiccup does not.
-const BREAKER_OPEN: Duration = Duration::from_secs(5);
 /// A host that doesn't take a connection in this time won't; below the time of an attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// vLLM's server closes connections that were idle for 5 s; they are let go before.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// An hour: longer is a slip of the unit.
 const DURATION_MS_MAX: u64 = 3_600_000;
-/// Above any model's dimension or vocabulary with dense output; bounds what an answer may hold.
-const DIMENSION_MAX: usize = 1 << 17;
 /// vLLM queues what it can't run; more than this only fills its queue.
 const CONCURRENCY_MAX: usize = 1024;
 const BATCH_SIZE_MAX: usize = 4096;
-/// A number in decimal takes some 22 bytes, in base64 less than 6.
-const ANSWER_BYTES_PER_NUMBER: usize = 32;
-/// What surrounds the numbers of a vector, and of an answer.
-const ANSWER_BYTES_PER_VECTOR: usize = 1 << 10;
-const ANSWER_BYTES_ENVELOPE: usize = 1 << 16;
 /// Of a refusal only the message is read.
 const ERROR_BYTES_MAX: usize = 1 << 16;
 const MESSAGE_CHARS_MAX: usize = 400;
@@ -308,13 +295,6 @@ enum Limit {
     Attempt { ms: u64 },
 }
 
-/// Vectors of unit length, row-major.
-#[derive(Debug)]
-struct Rows {
-    values: Vec<f32>,
-    dimension: usize,
-}
-
 enum Failure {
     /// May be gone the next time. `cause` is a low-cardinality class.
     Passing {
@@ -532,150 +512,6 @@ impl Service {
     }
 }
 
-#[derive(Serialize)]
-struct Request<'a> {
-    model: &'a str,
-    input: &'a [Cow<'a, str>],
-    encoding_format: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dimensions: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    truncate_prompt_tokens: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    data: Vec<Item>,
-    usage: Option<Usage>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    index: usize,
-    embedding: Numbers,
-}
-
-#[derive(Deserialize)]
-struct Usage {
-    #[serde(default)]
-    prompt_tokens: u64,
-}
-
-/// A list of numbers, or little-endian 32-bit floats in base64. `null`, which some encoders write
-/// for what JSON can't hold, is NaN here.
-struct Numbers(Vec<f32>);
-
-impl<'de> Deserialize<'de> for Numbers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Numbers;
-
-            fn expecting(&self, out: &mut fmt::Formatter) -> fmt::Result {
-                out.write_str("a list of numbers or floats in base64")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Numbers, E> {
-                let bytes = BASE64.decode(text).map_err(E::custom)?;
-                let (floats, rest) = bytes.as_chunks::<4>();
-                if !rest.is_empty() {
-                    return Err(E::custom("the base64 breaks off within a number"));
-                }
-                Ok(Numbers(floats.iter().map(|float| f32::from_le_bytes(*float)).collect()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Numbers, A::Error> {
-                let mut numbers = Vec::new();
-                while let Some(number) = list.next_element::<Option<f32>>()? {
-                    numbers.push(number.unwrap_or(f32::NAN));
-                }
-                Ok(Numbers(numbers))
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-/// Puts the vectors in the order of their texts and scales each to length 1. The error says what is
-/// wrong with them.
-fn unit_rows(items: Vec<Item>, count: usize, dimension: Option<usize>) -> Result<Rows, String> {
-    if items.len() != count {
-        return Err(format!("{} vectors for {count} texts", items.len()));
-    }
-    let mut vectors: Vec<Option<Vec<f32>>> = vec![None; count];
-    for Item { index, embedding } in items {
-        match vectors.get_mut(index) {
-            None => return Err(format!("index {index} for {count} texts")),
-            Some(Some(_)) => return Err(format!("two vectors with index {index}")),
-            Some(slot) => *slot = Some(embedding.0),
-        }
-    }
-    let dimension = dimension.or_else(|| Some(vectors.first()?.as_ref()?.len())).unwrap_or(0);
-    let mut values = Vec::with_capacity(count * dimension);
-    // As many as there are places, and none twice: no place is empty.
-    for (index, vector) in vectors.into_iter().flatten().enumerate() {
-        if vector.len() != dimension || vector.is_empty() {
-            return Err(format!("vector {index} is of dimension {}, not {dimension}", vector.len()));
-        }
-        if vector.iter().any(|number| !number.is_finite()) {
-            return Err(format!("vector {index} has a number that is not finite"));
-        }
-        let norm = vector.iter().map(|&number| f64::from(number).powi(2)).sum::<f64>().sqrt();
-        if norm == 0.0 {
-            return Err(format!("vector {index} is all zeros"));
-        }
-        values.extend(vector.iter().map(|&number| (f64::from(number) / norm) as f32));
-    }
-    Ok(Rows { values, dimension })
-}
-
-/// Leaves a server alone that fails one query after the other. Closed, it lets all pass; open, none;
-/// when the time is over, one at a time, until one is answered. A query that is dropped on its way
-/// counts as none.
-#[derive(Default)]
-struct Breaker {
-    state: Mutex<BreakerState>,
-}
-
-#[derive(Default)]
-struct BreakerState {
-    failures: u32,
-    open_until: Option<Instant>,
-}
-
-impl Breaker {
-    /// Whether a query may pass; otherwise how long none will.
-    fn admit(&self, now: Instant) -> Result<(), Duration> {
-        let mut state = self.state();
-        match state.open_until {
-            Some(until) if now < until => Err(until - now),
-            // The one that tries: the others wait as long again, or until it is answered.
-            Some(_) => {
-                state.open_until = Some(now + BREAKER_OPEN);
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn failed(&self, now: Instant) {
-        let mut state = self.state();
-        state.failures = state.failures.saturating_add(1);
-        if state.failures >= BREAKER_FAILURES_MAX {
-            state.open_until = Some(now + BREAKER_OPEN);
-        }
-    }
-
-    fn answered(&self) {
-        *self.state() = BreakerState::default();
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, BreakerState> {
-        // Nothing panics while it is held, and every state is a valid one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Marks the span of a call that is dropped before it ends.
 struct Unfinished<'a>(Option<&'a Span>);
 
@@ -727,53 +563,6 @@ fn unusable(name: &'static str, problem: impl Into<String>) -> VllmError {
     VllmError::Setting { name, problem: problem.into() }
 }
 
-fn answer_bytes_max(count: usize, dimension: Option<usize>) -> usize {
-    let vector = dimension.unwrap_or(DIMENSION_MAX) * ANSWER_BYTES_PER_NUMBER + ANSWER_BYTES_PER_VECTOR;
-    count.saturating_mul(vector).saturating_add(ANSWER_BYTES_ENVELOPE)
-}
-
-/// The body, or `None` when it is longer than `bytes_max`.
-async fn read(response: &mut Response, bytes_max: usize) -> reqwest::Result<Option<Vec<u8>>> {
-    let (body, whole) = read_start(response, bytes_max).await?;
-    Ok(whole.then_some(body))
-}
-
-/// At most `bytes_max` bytes of the body, and whether they are all of it.
-async fn read_start(response: &mut Response, bytes_max: usize) -> reqwest::Result<(Vec<u8>, bool)> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        let room = bytes_max - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if chunk.len() > room {
-            return Ok((body, false));
-        }
-    }
-    Ok((body, true))
-}
-
-/// Whole seconds as in RFC 9110, section 10.2.3. Its other form, a date, needs clocks that agree
-/// and counts as none.
-fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
-    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(seconds.saturating_mul(1000))
-}
-
-/// What a refusal says: `{"error": {"message"}}`, as vLLM does now, `{"message"}`, as it did,
-/// `{"error": "…"}`, as its check of keys does, or `{"detail"}`, as the framework below it does.
-fn error_message(body: &[u8]) -> String {
-    if let Ok(json) = serde_json::from_slice::<Json>(body) {
-        let places = ["/error/message", "/message", "/error", "/detail"];
-        let found = places.iter().find_map(|place| json.pointer(place)?.as_str());
-        return found.map_or_else(|| json.to_string(), str::to_owned);
-    }
-    let text = String::from_utf8_lossy(body);
-    match text.trim() {
-        "" => "no message".into(),
-        page if page.starts_with('<') => "a page for browsers instead of a message".into(),
-        text => text.into(),
-    }
-}
-
 fn with_sources(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -817,5 +606,4 @@ impl fmt::Debug for VllmEmbedder {
 }
 
 #[cfg(test)]
-#[path = "vllm_tests.rs"]
 mod tests;

@@ -58,6 +58,8 @@ pub(super) async fn gate(
     decision.budgets.retain(|budget| profile.channels.contains(&budget.channel));
     apply_request(&mut decision, profile, request, notes);
     record(&stage, &decision);
+    // Not left to the last handle, which a call that hangs may hold.
+    stage.end();
     decision
 }
 
@@ -142,6 +144,7 @@ pub(super) async fn fuse(
         fallback::fuse(runs, decision.rrf_k)
     });
     stage.set(attr::FUSED_DOCS, fused.list.len() as i64);
+    stage.end();
     fused
 }
 
@@ -176,6 +179,7 @@ pub(super) async fn rerank(
             as_they_are(&candidates.list, 0)
         }
     };
+    stage.end();
     Ranked { candidates, placed }
 }
 
@@ -214,6 +218,9 @@ async fn guarded<T: Send + 'static>(
 }
 
 fn fell_back(stage: Stage, failure: &PluginFailure, instead: &str, span: &Span, notes: &mut Notes) {
+    // A call that didn't come back has not written this itself.
+    span.set(attr::PLUGIN_TRAP, failure.cause.as_str());
+    span.fail(failure.cause.as_str(), &failure.message);
     span.set(attr::PLUGIN_FALLBACK, instead.to_owned());
     notes.degraded(stage.as_str(), failure.cause.as_str(), instead, format!("{stage}: {failure}; used {instead} instead"));
 }

@@ -19,6 +19,14 @@ impl DocumentRows {
         DocumentRows { rows, by_id: Arc::new(by_id) }
     }
 
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     pub fn get(&self, id: u64) -> Option<&ChunkRow> {
         let place = self.by_id.binary_search_by_key(&id, |(known, _)| *known).ok()?;
         self.rows.get(self.by_id[place].1 as usize)

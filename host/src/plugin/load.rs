@@ -12,13 +12,16 @@ use super::bindings::{documents, fusion, gate, log, rerank, scoring, telemetry, 
 use super::engine::PluginEngine;
 use super::instance::Instance;
 use super::limits::PluginLimits;
-use super::state::HostState;
+use super::state::{HostState, Refused};
 use crate::types::Stage;
 
 /// The package every plugin is built against.
 pub const CONTRACT_PACKAGE: &str = "spanloom:search";
 /// The version of that package.
 pub const CONTRACT_VERSION: &str = "0.1.0";
+
+/// Where a guest waits, in the version that `wasmtime-wasi` defines.
+const WASI_POLL: &str = "wasi:io/poll@0.2.12";
 
 /// Bytes of `describe`'s answer. Schemas are some kilobytes.
 const DESCRIPTION_BYTES_MAX: usize = 256 << 10;
@@ -140,6 +143,7 @@ fn link(engine: &PluginEngine, component: &Component, stage: Stage) -> wasmtime:
     let mut linker: Linker<HostState> = Linker::new(&engine.engine);
     // For components built with a WASI target: an empty context, nothing granted.
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    forbid_waiting(&mut linker)?;
     telemetry::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)?;
     log::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)?;
     types::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)?;
@@ -153,6 +157,18 @@ fn link(engine: &PluginEngine, component: &Component, stage: Stage) -> wasmtime:
         Stage::Fusion => StagePre::Fusion(fusion::FusionPluginPre::new(pre)?),
         Stage::Rerank => StagePre::Rerank(rerank::RerankPluginPre::new(pre)?),
     })
+}
+
+/// Lets every wait trap: a guest that sleeps is in the host, where no epoch interrupts
+/// it, and would hold its thread for as long as it likes. A plugin has nothing to wait for.
+fn forbid_waiting(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut poll = linker.instance(WASI_POLL)?;
+    for name in ["poll", "[method]pollable.block"] {
+        poll.func_new(name, |_, _, _, _| Err(Refused::waiting().into()))?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 fn first_line(error: &wasmtime::Error) -> String {

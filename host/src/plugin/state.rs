@@ -54,6 +54,13 @@ struct Left {
 #[error("{0}")]
 pub struct Refused(String);
 
+impl Refused {
+    /// For guests that sleep or poll.
+    pub fn waiting() -> Refused {
+        Refused("a plugin can't wait".into())
+    }
+}
+
 impl HostState {
     pub fn new(limits: &PluginLimits) -> HostState {
         let mut table = ResourceTable::new();
@@ -135,7 +142,9 @@ impl CallState {
             return None;
         }
         self.left.attributes -= 1;
-        let key = if key.contains('.') { key } else { format!("{}{key}", attr::PLUGIN_GUEST_PREFIX) };
+        // What the host says of the plugin is not the plugin's to say.
+        let own = key.contains('.') && !key.starts_with(attr::PLUGIN_HOST_PREFIX);
+        let key = if own { key } else { format!("{}{key}", attr::PLUGIN_GUEST_PREFIX) };
         Some(KeyValue::new(Key::new(key), convert(value)))
     }
 }
@@ -307,6 +316,12 @@ impl documents::Host for HostState {
 fn rows<'a>(documents: Option<&'a DocumentRows>, ids: &[u64], span: &Span) -> wasmtime::Result<Vec<&'a crate::index::catalog::ChunkRow>> {
     span.set("documents.rows", ids.len() as i64);
     let documents = documents.ok_or_else(|| wasmtime::Error::from(Refused("this stage has no documents".into())))?;
+    if ids.len() > documents.len() {
+        // Repetitions would let a short list ask for any amount of text.
+        let message = format!("{} chunks are asked for; this call has {} rows", ids.len(), documents.len());
+        span.fail("too_many_ids", &message);
+        return Err(Refused(message).into());
+    }
     ids.iter()
         .map(|id| {
             documents.get(*id).ok_or_else(|| {

@@ -101,7 +101,9 @@ pub mod attr {
     pub const PLUGIN_TRAP: &str = "plugin.trap";
     pub const PLUGIN_DROPPED: &str = "plugin.telemetry_dropped";
     pub const PLUGIN_FALLBACK: &str = "plugin.fallback";
-    /// Put before keys a guest sets without a dot.
+    /// Keys below this are the host's to set.
+    pub const PLUGIN_HOST_PREFIX: &str = "plugin.";
+    /// Put before keys a guest sets without a dot, or below the host's prefix.
     pub const PLUGIN_GUEST_PREFIX: &str = "plugin.attr.";
 }
 

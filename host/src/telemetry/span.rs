@@ -215,7 +215,8 @@ impl Shared {
         let duration = self.started.elapsed();
         // The wall clock may be set meanwhile: the end is start plus measured time.
         state.otel.end_with_timestamp(self.started_at + duration);
-        if state.is_stage {
+        // The first span's name holds what the client wrote, and has metrics of its own.
+        if state.is_stage && self.kind != SpanKind::Server {
             self.sinks.metrics.stage_finished(&self.name, duration.as_secs_f64());
         }
         let mut body = Map::new();

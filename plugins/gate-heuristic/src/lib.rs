@@ -6,7 +6,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use spanloom_plugin::{Budget, Call, Decision, Gate, PluginError, Profile, Span, check_range};
+use spanloom_plugin::{Call, Decision, Gate, PluginError, Profile, Span, check_range};
 
 mod budgets;
 mod features;
@@ -104,7 +104,7 @@ impl Gate for Heuristic {
         let rm3 = self.0.rm3_enabled && class == Class::Vague;
         let rerank_depth = self.rerank_depth(call);
 
-        let decision = Decision {
+        Ok(Decision {
             class: class.name().into(),
             ambiguity,
             budgets: budgets::of_all(&self.0, class, call.limit, &query.channels),
@@ -121,9 +121,7 @@ impl Gate for Heuristic {
                     call.limit, self.0.rerank_depth_min, self.0.rerank_depth_max
                 ),
             ],
-        };
-        report(stage, &decision);
-        Ok(decision)
+        })
     }
 }
 
@@ -158,31 +156,6 @@ fn observe(stage: &Span, query: &Profile) -> Features {
         ]
     });
     features
-}
-
-/// Puts the decision on the stage span, and the budgets into an event.
-fn report(stage: &Span, decision: &Decision) {
-    stage.set(|| {
-        [
-            ("retrieval.gating.class", decision.class.as_str().into()),
-            ("retrieval.gating.ambiguity", decision.ambiguity.into()),
-            ("retrieval.gating.rrf_k", decision.rrf_k.into()),
-            ("retrieval.gating.rm3", decision.rm3.into()),
-            ("retrieval.gating.rerank_depth", decision.rerank_depth.into()),
-        ]
-    });
-    stage.event("retrieval.gating.decision", || {
-        let line = |budget: &Budget| {
-            let Budget { channel, depth, weight, reason } = budget;
-            format!("{channel}: {depth} rows, weight {weight}: {reason}")
-        };
-        let budgets: Vec<String> = decision.budgets.iter().map(line).collect();
-        [
-            ("retrieval.gating.class", decision.class.as_str().into()),
-            ("retrieval.gating.budgets", budgets.join("\n").into()),
-            ("retrieval.gating.reasons", decision.reasons.join("\n").into()),
-        ]
-    });
 }
 
 #[cfg(test)]
@@ -306,14 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn the_spans_tell_features_and_decision() {
+    fn the_span_tells_the_features() {
         let (stage, record) = Span::recorded();
         let plugin = Heuristic::configure(Parameters::default()).expect("in range");
         plugin.decide(&stage, &testing::call(10), &literal()).expect("decided");
         let spans = record.spans();
-        let class = spans[0].attribute("retrieval.gating.class");
-        assert_eq!(class, Some(&Value::Text("literal".into())));
-        assert_eq!(spans[0].events[0].name, "retrieval.gating.decision");
         assert_eq!(spans[1].name, "gate.features");
         assert!(spans[1].ended);
         let share = spans[1].attribute("retrieval.query.code_share");

@@ -79,8 +79,8 @@ impl Default for Parameters {
         Parameters {
             fused_weight: 1.0,
             exact_weight: 0.4,
-            definition_weight: 0.5,
-            path_weight: 0.3,
+            definition_weight: 0.25,
+            path_weight: 0.15,
             definition_over_use_weight: 0.2,
             phrase_weight: 0.3,
             proximity_weight: 0.1,
@@ -89,7 +89,7 @@ impl Default for Parameters {
             test_factor: 0.5,
             auxiliary_factor: 0.7,
             prose_factor: 0.8,
-            same_file_decay: 0.6,
+            same_file_decay: 0.3,
         }
     }
 }

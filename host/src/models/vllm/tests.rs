@@ -11,6 +11,10 @@ use axum::http::{HeaderMap, Response, header};
 use axum::routing::post;
 use serde_json::{Value as Json, json};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::breaker::{BREAKER_FAILURES_MAX, BREAKER_OPEN};
 use super::*;
 use crate::telemetry::{Caller, Run, Telemetry, TelemetrySettings, ledger};
 

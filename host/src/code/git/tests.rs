@@ -1,0 +1,277 @@
+use super::*;
+use std::cell::Cell;
+use std::fs;
+use std::process::Command;
+
+/// A repository made with git's command line, the oracle of these tests.
+struct Repo {
+    folder: tempfile::TempDir,
+    /// Seconds since 1970 of the next commit.
+    time_s: Cell<i64>,
+}
+
+impl Repo {
+    fn new() -> Self {
+        let repo = Self { folder: tempfile::tempdir().unwrap(), time_s: Cell::new(1_700_000_000) };
+        repo.git(&["init", "--quiet", "--initial-branch=main"]);
+        repo
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn run(&self, folder: &Path, args: &[&str]) -> (bool, String) {
+        let date = format!("{} +0000", self.time_s.get());
+        let output = Command::new("git")
+            .args(args)
+            .current_dir(folder)
+            .env_remove("GIT_DIR")
+            .env_remove("GIT_WORK_TREE")
+            .envs([("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_NOSYSTEM", "1")])
+            .envs([("GIT_AUTHOR_NAME", "A"), ("GIT_AUTHOR_EMAIL", "a@example.org")])
+            .envs([("GIT_COMMITTER_NAME", "C"), ("GIT_COMMITTER_EMAIL", "c@example.org")])
+            .envs([("GIT_AUTHOR_DATE", "1600000000 +0000"), ("GIT_COMMITTER_DATE", &date)])
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        let (success, output) = self.run(self.path(), args);
+        assert!(success, "git {args:?}");
+        output
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// Commits everything, `gap_s` after the commit before.
+    fn commit(&self, gap_s: i64) -> String {
+        self.time_s.set(self.time_s.get() + gap_s);
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message=m"]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    fn write_commit(&self, path: &str, content: &str) -> String {
+        self.write(path, content);
+        self.commit(1)
+    }
+}
+
+fn facts(root: &Path, paths: &[&str]) -> GitFacts {
+    git_facts(root, paths, &GitLimits::default()).unwrap().unwrap()
+}
+
+/// Holds every tracked file below `root` against `git log -1`.
+fn check(repo: &Repo, root: &Path) -> GitFacts {
+    let (_, tracked) = repo.run(root, &["ls-files"]);
+    let paths: Vec<&str> = tracked.lines().collect();
+    let facts = facts(root, &paths);
+    let expected: BTreeMap<String, FileCommit> = paths
+        .iter()
+        .map(|path| {
+            let (_, line) = repo.run(root, &["log", "-1", "--format=%H %ct", "--", path]);
+            let (commit, time_s) = line.split_once(' ').unwrap();
+            let file_commit = FileCommit { commit: commit.to_owned(), time_s: time_s.parse().unwrap() };
+            ((*path).to_owned(), file_commit)
+        })
+        .collect();
+    assert_eq!(facts.commits, expected);
+    assert_eq!(facts.unresolved, 0);
+    let (_, head) = repo.run(root, &["rev-parse", "HEAD"]);
+    assert_eq!(facts.head_commit, Some(head));
+    facts
+}
+
+#[test]
+fn last_commits_agree_with_git_log_over_renames_modes_and_type_changes() {
+    let repo = Repo::new();
+    repo.write("a.rs", "1");
+    repo.write("src/b.rs", "1");
+    repo.write("src/deep/er/c.rs", "1");
+    repo.write("src.rs", "sorts beside src/");
+    repo.write("thing", "a file that becomes a folder");
+    repo.commit(1);
+    repo.write_commit("src/b.rs", "2");
+    repo.git(&["mv", "src/b.rs", "src/renamed.rs"]);
+    let rename = repo.commit(1);
+    repo.git(&["update-index", "--chmod=+x", "a.rs"]);
+    repo.git(&["commit", "--quiet", "--message=mode"]);
+    repo.git(&["reset", "--quiet", "--hard"]);
+    repo.git(&["rm", "--quiet", "thing"]);
+    repo.write_commit("thing/file", "1");
+    repo.git(&["rm", "--quiet", "src.rs"]);
+    repo.commit(1);
+    repo.write_commit("src.rs", "sorts beside src/");
+    let facts = check(&repo, repo.path());
+    assert_eq!(facts.commits["src/renamed.rs"].commit, rename);
+    assert_eq!((facts.branch.as_deref(), facts.dirty), (Some("main"), false));
+    // A folder of the work tree: paths are relative to it, and siblings do not matter.
+    let below = check(&repo, &repo.path().join("src"));
+    assert_eq!(below.commits.keys().collect::<Vec<_>>(), ["deep/er/c.rs", "renamed.rs"]);
+}
+
+#[test]
+fn merges_count_only_with_a_version_of_their_own() {
+    let repo = Repo::new();
+    for path in ["both", "dropped", "main", "side", "d/side"] {
+        repo.write(path, "base");
+    }
+    repo.commit(1);
+    repo.git(&["checkout", "--quiet", "-b", "side"]);
+    let on_side = repo.write_commit("side", "side");
+    repo.write("d/side", "side");
+    repo.write("both", "side");
+    repo.commit(1);
+    // Newest of all changes to this path, and lost in the merge.
+    repo.write_commit("dropped", "side");
+    repo.git(&["checkout", "--quiet", "main"]);
+    repo.write("both", "main");
+    let on_main = repo.write_commit("main", "main");
+    repo.run(repo.path(), &["merge", "--quiet", "--no-commit", "side"]);
+    repo.write("both", "merged");
+    repo.write("dropped", "base");
+    let merge = repo.commit(1);
+    let commits = check(&repo, repo.path()).commits;
+    let commit = |path: &str| commits[path].commit.as_str();
+    assert_eq!((commit("both"), commit("main"), commit("side")), (&*merge, &*on_main, &*on_side));
+    let root = repo.git(&["rev-list", "--max-parents=0", "HEAD"]);
+    assert_eq!(commit("dropped"), root);
+}
+
+/// Seeded histories with merges of every outcome, commits of equal time and of decreasing time.
+#[test]
+fn random_histories_agree_with_git_log() {
+    for seed in 1..=3_u64 {
+        let state = Cell::new(seed);
+        // Knuth's MMIX generator; the high bits are the good ones.
+        let random = |below: u64| {
+            state.set(state.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+            (state.get() >> 33) % below
+        };
+        let repo = Repo::new();
+        repo.write_commit("d0/f0", "start");
+        for step in 0..60 {
+            let branch = format!("b{}", random(4));
+            if !repo.run(repo.path(), &["checkout", "--quiet", &branch]).0 {
+                repo.git(&["checkout", "--quiet", "-b", &branch]);
+            }
+            if random(4) == 0 {
+                let other = format!("b{}", random(4));
+                let how = ["--strategy=ours", "--strategy-option=ours", "--strategy-option=theirs"];
+                let how = how[random(3) as usize];
+                repo.run(repo.path(), &["merge", "--quiet", "--no-ff", how, "--message=m", &other]);
+            }
+            for _ in 0..=random(3) {
+                // Few contents, so that branches come to the same one independently.
+                let path = format!("d{}/f{}", random(3), random(3));
+                repo.write(&path, &format!("{}", random(3)));
+            }
+            repo.commit(random(4) as i64 - 1);
+            if step % 20 == 19 {
+                check(&repo, repo.path());
+            }
+        }
+        for branch in 0..4 {
+            repo.git(&["checkout", "--quiet", &format!("b{branch}")]);
+            check(&repo, repo.path());
+        }
+        let merges = repo.git(&["rev-list", "--count", "--merges", "--all"]);
+        assert!(merges.parse::<u32>().unwrap() > 3, "{merges} merges");
+    }
+}
+
+#[test]
+fn a_bounded_walk_counts_what_it_left_open() {
+    let repo = Repo::new();
+    repo.write("old", "1");
+    repo.write_commit("older/one", "1");
+    let second = repo.write_commit("new", "1");
+    let head = repo.write_commit("newest", "1");
+    let paths = ["old", "older/one", "new", "newest", "untracked", "older", "../new", "/new", ""];
+    let cases: [(usize, &[&str], usize); 4] =
+        [(0, &[], 4), (1, &["newest"], 3), (2, &["new", "newest"], 2), (3, &["new", "newest", "old", "older/one"], 0)];
+    for (commits_max, resolved, unresolved) in cases {
+        let facts = git_facts(repo.path(), &paths, &GitLimits { commits_max }).unwrap().unwrap();
+        assert_eq!(facts.commits.keys().collect::<Vec<_>>(), resolved);
+        assert_eq!(facts.unresolved, unresolved);
+    }
+    let facts = facts(repo.path(), &paths);
+    assert_eq!([&facts.commits["new"].commit, &facts.commits["newest"].commit], [&second, &head]);
+}
+
+#[test]
+fn folders_outside_a_work_tree_have_no_facts() {
+    let plain = tempfile::tempdir().unwrap();
+    let repo = Repo::new();
+    repo.git(&["init", "--quiet", "--bare", "bare.git"]);
+    for root in [plain.path(), &repo.path().join(".git"), &repo.path().join("bare.git")] {
+        assert_eq!(git_facts(root, &["a"], &GitLimits::default()).unwrap(), None, "{}", root.display());
+        assert_eq!(head_state(root).unwrap(), None);
+    }
+    assert!(matches!(head_state(&plain.path().join("missing")), Err(GitError::Root { .. })));
+    repo.write(".git/config", "[core\n");
+    assert!(matches!(head_state(repo.path()), Err(GitError::Open { .. })));
+}
+
+#[test]
+fn empty_repositories_detached_heads_worktrees_and_shallow_clones_are_read() {
+    let repo = Repo::new();
+    let unborn = facts(repo.path(), &["a"]);
+    assert_eq!(unborn, GitFacts { branch: Some("main".to_owned()), ..GitFacts::default() });
+    repo.write_commit("a", "1");
+    let second = repo.write_commit("b", "1");
+    let third = repo.write_commit("c", "1");
+    let other = tempfile::tempdir().unwrap();
+    let (tree, clone) = (other.path().join("tree"), other.path().join("clone"));
+    repo.git(&["worktree", "add", "--quiet", "-b", "feature/x", tree.to_str().unwrap(), &second]);
+    assert_eq!(check(&repo, &tree).branch.as_deref(), Some("feature/x"));
+    let url = format!("file://{}", repo.path().display());
+    repo.git(&["clone", "--quiet", "--depth=2", &url, clone.to_str().unwrap()]);
+    assert_eq!(check(&repo, &clone).commits["a"].commit, second);
+    repo.git(&["config", "uploadpack.allowFilter", "true"]);
+    let partial = other.path().join("partial");
+    repo.git(&["clone", "--quiet", "--filter=blob:none", &url, partial.to_str().unwrap()]);
+    repo.run(&partial, &["config", "core.repositoryFormatVersion", "1"]);
+    repo.run(&partial, &["config", "extensions.partialClone", "origin"]);
+    assert_eq!(check(&repo, &partial).commits["c"].commit, third);
+    repo.git(&["checkout", "--quiet", "--detach"]);
+    assert_eq!(check(&repo, repo.path()).branch, None);
+}
+
+#[test]
+fn dirty_means_below_the_root_and_not_ignored() {
+    let repo = Repo::new();
+    repo.write(".gitignore", "*.log\n");
+    repo.write("sub/a", "1");
+    repo.write("sub2/a", "1");
+    repo.commit(1);
+    let check = |what: &str, top: bool, sub: bool| {
+        let dirty = |path: &str| head_state(&repo.path().join(path)).unwrap().unwrap().dirty;
+        assert_eq!((dirty(""), dirty("sub")), (top, sub), "{what}");
+    };
+    check("clean", false, false);
+    repo.write("sub/.spanloom/CURRENT", "1");
+    repo.write(".spanloom/CURRENT", "1");
+    repo.write("sub/x.log", "1");
+    check("data folder and ignored files", false, false);
+    repo.write("sub2/a", "2");
+    check("changed beside the folder", true, false);
+    repo.git(&["checkout", "--quiet", "sub2/a"]);
+    repo.write("sub/a", "22");
+    check("changed", true, true);
+    repo.git(&["add", "sub/a"]);
+    check("staged", true, true);
+    repo.git(&["reset", "--quiet", "--hard"]);
+    repo.write("sub/new/b", "1");
+    check("new", true, true);
+    fs::remove_dir_all(repo.path().join("sub/new")).unwrap();
+    check("clean again", false, false);
+    fs::remove_file(repo.path().join("sub/a")).unwrap();
+    check("deleted", true, true);
+}

@@ -1,0 +1,119 @@
+//! From the configuration to the settings of each part.
+
+use std::time::Duration;
+
+use super::Loaded;
+use super::schema::EmbeddingKind;
+use crate::code::git::GitLimits;
+use crate::http::HttpSettings;
+use crate::index::build::BuildSettings;
+use crate::index::chunk::ChunkLimits;
+use crate::index::data_dir::DataDir;
+use crate::index::scan::ScanLimits;
+use crate::models::EmbedderSettings;
+use crate::models::lsa::LsaOptions;
+use crate::models::vllm::VllmSettings;
+use crate::plugin::{PluginSettings, PluginSource, SHIPPED, StageSettings};
+use crate::telemetry::{Export, TelemetrySettings};
+use crate::types::Stage;
+
+impl Loaded {
+    pub fn telemetry(&self) -> TelemetrySettings {
+        let config = &self.config.telemetry;
+        let wanted = config.otlp_endpoint.is_some() || self.otel.endpoint.is_some() || self.otel.exporter.as_deref() == Some("otlp");
+        let refused = self.otel.disabled || self.otel.exporter.as_deref() == Some("none");
+        // What the variables name wins over the file, as everywhere.
+        let endpoint = if self.otel.endpoint.is_some() { None } else { config.otlp_endpoint.clone() };
+        let protocol = self.otel.protocol.as_deref().unwrap_or(&config.otlp_protocol);
+        let exporter = if protocol == "grpc" { Export::OtlpGrpc { endpoint } } else { Export::OtlpHttp { endpoint } };
+        let export = (wanted && !refused).then_some(exporter);
+        TelemetrySettings {
+            export,
+            ledger_folder: if config.ledger { Some(DataDir::new(&self.config.data_dir.0).ledgers()) } else { None },
+            record_query_text: config.record_query_text,
+        }
+    }
+
+    /// The endpoint that the standard variables name.
+    pub fn otlp_endpoint_variable(&self) -> Option<String> {
+        self.otel.endpoint.clone()
+    }
+
+    pub fn build(&self, rebuild: bool) -> BuildSettings {
+        let index = &self.config.index;
+        BuildSettings {
+            scan: ScanLimits { file_bytes_max: index.file_bytes_max, files_max: index.files_max },
+            chunks: ChunkLimits {
+                lines_max: index.chunk_lines_max,
+                window_lines: index.window_lines,
+                window_overlap: index.window_overlap,
+                bytes_max: index.chunk_bytes_max,
+                parse_time_max: Duration::from_millis(index.parse_ms_max),
+                ..ChunkLimits::default()
+            },
+            git: GitLimits { commits_max: index.commits_max },
+            embedder: self.embedder(),
+            rebuild,
+        }
+    }
+
+    pub fn embedder(&self) -> EmbedderSettings {
+        let config = &self.config.embedding;
+        match config.kind {
+            EmbeddingKind::Off => EmbedderSettings::Off,
+            EmbeddingKind::Builtin => {
+                EmbedderSettings::Builtin(LsaOptions { dimension_max: config.dimension, seed: config.seed, ..LsaOptions::default() })
+            }
+            EmbeddingKind::Vllm => {
+                let vllm = &config.vllm;
+                EmbedderSettings::Vllm(VllmSettings {
+                    base_url: vllm.url.clone(),
+                    model: vllm.model.clone(),
+                    dimension: vllm.dimension,
+                    api_key: vllm.api_key_variable.as_ref().and_then(|name| std::env::var(name).ok()),
+                    batch_size: vllm.batch_size,
+                    concurrency: vllm.concurrency,
+                    timeout_ms: vllm.timeout_ms,
+                    index_timeout_ms: vllm.index_timeout_ms,
+                    attempts_max: vllm.attempts_max,
+                    query_prefix: vllm.query_prefix.clone(),
+                    passage_prefix: vllm.passage_prefix.clone(),
+                    truncate_prompt_tokens: vllm.truncate_prompt_tokens,
+                    ..VllmSettings::default()
+                })
+            }
+        }
+    }
+
+    pub fn plugins(&self) -> PluginSettings {
+        let config = &self.config.plugins;
+        let stages = [(Stage::Gate, &config.gate), (Stage::Fusion, &config.fusion), (Stage::Rerank, &config.rerank)]
+            .into_iter()
+            .filter_map(|(stage, choice)| {
+                let shipped = || SHIPPED.iter().find(|shipped| shipped.stage == stage).map(|shipped| shipped.name.to_owned());
+                let source = match (&choice.path, &choice.plugin) {
+                    (Some(path), _) => PluginSource::File(path.clone()),
+                    (None, name) => PluginSource::Shipped(name.clone().or_else(shipped)?),
+                };
+                Some((stage, StageSettings { source, parameters: choice.parameters.clone() }))
+            })
+            .collect();
+        PluginSettings {
+            stages,
+            extra: config.extra.iter().map(|extra| (extra.stage, extra.path.clone())).collect(),
+            limits: config.limits,
+        }
+    }
+
+    pub fn http(&self) -> HttpSettings {
+        let server = &self.config.server;
+        HttpSettings {
+            body_bytes_max: server.body_bytes_max,
+            concurrency_max: server.concurrency_max,
+            request_timeout_ms: server.request_timeout_ms,
+            allowed_origins: server.allowed_origins.clone(),
+            allowed_hosts: server.allowed_hosts.clone(),
+            shutdown_grace_ms: server.shutdown_grace_ms,
+        }
+    }
+}
