@@ -56,6 +56,9 @@ fn place_duckdb() {
     println!("cargo::rerun-if-env-changed=DUCKDB_LIB_DIR");
     println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN");
     println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN/..");
+    if env::var_os("CARGO_FEATURE_BUNDLED").is_some() {
+        return;
+    }
     let Ok(folder) = env::var("DUCKDB_LIB_DIR") else { return };
     let library = Path::new(&folder).join("libduckdb.so");
     println!("cargo::rerun-if-changed={}", library.display());

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::config::Loaded;
 use crate::envelope::AnswerEnvelope;
 use crate::index::data_dir::DataDir;
-use crate::mcp::{SearchService, client};
+use crate::mcp::{SearchService, client, search_outcome};
 use crate::request::{RequestError, SearchProArguments, SearchRequest};
 use crate::telemetry::{Caller, ledger, trace_tree};
 
@@ -83,7 +83,7 @@ pub fn run(loaded: &Loaded, arguments: SearchArgs) -> Result<(), Failure> {
         None => {
             let answer = runtime
                 .block_on(one(&app, arguments.arguments(arguments.query.as_deref().unwrap_or_default())))
-                .map_err(|error| Failure::Usage(error.to_string()))?;
+                .map_err(refused)?;
             app.telemetry().flush();
             show(loaded, &arguments, &answer)
         }
@@ -110,6 +110,14 @@ async fn one(app: &App, arguments: SearchProArguments) -> Result<AnswerEnvelope,
         }
     }
     outcome
+}
+
+fn refused(error: RequestError) -> Failure {
+    match error {
+        RequestError::Invalid(message) => Failure::Usage(message),
+        RequestError::NotFound(message) => Failure::Failed(message),
+        RequestError::Unavailable(message) => Failure::NoIndex(message),
+    }
 }
 
 #[derive(Deserialize)]

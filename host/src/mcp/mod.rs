@@ -22,7 +22,7 @@ use crate::telemetry::{Caller, Run, Span};
 pub use call::{CallSlot, Ids};
 pub use fit::ANSWER_CHARS_MAX;
 pub use server::McpServer;
-pub(crate) use server::TOOL_NAME_CHARS_MAX;
+pub(crate) use server::{TOOL_NAME_CHARS_MAX, search_outcome};
 pub use tools::Tool;
 
 /// What answers the tools.

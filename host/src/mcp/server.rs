@@ -175,7 +175,7 @@ fn structured<T: Serialize>(value: &T) -> Result<Json, RequestError> {
 }
 
 /// What a report needs of a search: everything but the texts, the query's among them.
-fn search_outcome(envelope: &AnswerEnvelope) -> Json {
+pub(crate) fn search_outcome(envelope: &AnswerEnvelope) -> Json {
     let findings: Vec<Json> = envelope
         .findings
         .iter()
