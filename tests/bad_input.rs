@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::mcp::{Client, post, raw_call};
 use crate::support::repo::Repo;
@@ -189,15 +190,36 @@ async fn messages_that_are_none_are_refused() {
         assert_eq!(raw.status, status, "{raw:?}");
         assert_eq!(raw.header("x-trace-id").len(), 32);
     }
-    // As long as it says, or longer.
-    let endless = reqwest::Body::wrap_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 4_096])));
-    assert_eq!(post(&server, endless, &[]).await.status, 413);
+    assert!(endless(&server).await.starts_with("HTTP/1.1 413 "));
     for body in ["null", "7", "\"x\"", "[]", "{}", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\"}"] {
         let raw = post(&server, body, &[]).await;
         assert!((400..500).contains(&raw.status) || raw.body["error"].is_object(), "{body}: {raw:?}");
     }
     let raw = raw_call(&server, "semantic_search", json!({"query": "LruCache"}), &[], json!({})).await;
     assert!(!raw.envelope().findings.is_empty());
+}
+
+/// Posts a body that doesn't say how long it is, and goes on until there is an answer.
+async fn endless(server: &Server) -> String {
+    let address = server.base.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let head = format!("POST /mcp HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let (mut answers, mut questions) = stream.split();
+    let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
+    let mut answer = vec![0; 1_024];
+    let send = async {
+        // The server stops to listen after its answer.
+        while questions.write_all(chunk.as_bytes()).await.is_ok() {}
+        std::future::pending().await
+    };
+    tokio::select! {
+        read = answers.read(&mut answer) => {
+            answer.truncate(read.expect("an answer"));
+            String::from_utf8_lossy(&answer).into_owned()
+        }
+        () = send => unreachable!("it never ends"),
+    }
 }
 
 /// Starts over with a whole index, damages it, and looks at what every command says.

@@ -22,7 +22,7 @@ const ANY_STAGE: &[(&str, Option<&str>)] = &[
     ("spin", Some("deadline")),
     ("spin_in_host_calls", Some("deadline")),
     ("spin_in_child_span", Some("deadline")),
-    ("sleep", Some("deadline")),
+    ("sleep", Some("contract")),
     ("memory_bomb", Some("limit.memory")),
     ("deep_recursion", Some("trap.stack_overflow")),
     ("panic", Some("trap.unreachable")),
@@ -287,6 +287,22 @@ async fn a_component_of_ones_own_serves() {
     );
     let other = client.search(json!({"query": QUERY, "rerank_enabled": false, "fusion": {"plugin": "fusion-rrf"}})).await;
     assert!(other.findings.iter().any(|finding| finding.contributions.iter().any(|part| part.share < 1.0)));
+}
+
+/// With limits below what an honest plugin needs, it is the one that runs into them.
+#[test]
+fn limits_hold_from_the_first_moment() {
+    let mut sandbox = Sandbox::indexed(&Repo::sample());
+    for (limit, part) in [
+        ("memory_bytes_max = 1048576", "limit.memory"),
+        ("table_elements_max = 100", "limit.table"),
+        ("core_instances_max = 1", "resource limit exceeded"),
+    ] {
+        sandbox.set_config(&format!("[plugins.limits]\n{limit}\n"));
+        sandbox.run(&["plugin", "list"]).check(1, &["shipped", part]);
+    }
+    sandbox.set_config("[plugins.limits]\nmemory_bytes_max = 5\n");
+    sandbox.run(&["plugin", "list"]).check(2, &["`memory_bytes_max` is 5; allowed: 1048576 to 1073741824"]);
 }
 
 #[test]

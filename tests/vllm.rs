@@ -1,14 +1,14 @@
 //! vLLM as the embedding, chosen in the configuration: there, gone, and gone while
 //! indexing.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use spanloom::types::ChannelName;
 
-use crate::support::Sandbox;
 use crate::support::mcp::Client;
 use crate::support::repo::Repo;
 use crate::support::server::Server;
 use crate::support::vllm::{DIMENSION, Encoding, MODEL, StandIn};
+use crate::support::{Ended, Sandbox};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn search_goes_on_when_the_model_is_gone() {
@@ -69,10 +69,23 @@ async fn an_index_of_another_model_is_not_mixed_in() {
     let mut sandbox = Sandbox::new().with_config(&stand_in.config());
     sandbox.index(&repo);
     sandbox.set_config(&stand_in.config().replace(MODEL, "another"));
-    sandbox.run(&["search", "LruCache"]).check(3, &[MODEL, "another", "spanloom index"]);
+    let without_vectors = |ended: &Ended, names: &[&str]| {
+        ended.check(0, &["app/LruCache.java"]);
+        let answer: Json = serde_json::from_str(&ended.out).expect("an envelope");
+        assert_eq!(answer["degraded"][0]["cause"], "other_embedding", "{answer}");
+        let warning = answer["warnings"][0].as_str().unwrap_or_default();
+        assert!(names.iter().all(|name| warning.contains(name)), "{warning}");
+    };
+    without_vectors(&sandbox.run(&["search", "LruCache", "--json"]), &[MODEL, "another", "spanloom index"]);
     // The built-in embedding is made anew.
     sandbox.set_config("");
-    sandbox.run(&["search", "LruCache"]).check(3, &["spanloom index"]);
+    without_vectors(&sandbox.run(&["search", "LruCache", "--json"]), &[MODEL, "the built-in one", "spanloom index"]);
     sandbox.index(&repo);
-    sandbox.run(&["search", "LruCache"]).check(0, &["app/LruCache.java"]);
+    let answer: Json = serde_json::from_str(&sandbox.run(&["search", "LruCache", "--json"]).out).expect("an envelope");
+    assert_eq!(answer["degraded"], json!([]), "{answer}");
+    // Switched off is not degraded.
+    sandbox.set_config("[embedding]\nkind = \"off\"\n");
+    let answer: Json = serde_json::from_str(&sandbox.run(&["search", "LruCache", "--json"]).out).expect("an envelope");
+    assert_eq!(answer["degraded"], json!([]), "{answer}");
+    assert!(!answer.to_string().contains("\"dense\""), "{answer}");
 }

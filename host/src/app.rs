@@ -2,8 +2,8 @@
 //! that swaps generations under a running server.
 
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use futures::FutureExt as _;
@@ -35,11 +35,16 @@ pub struct App {
     snapshot: ArcSwapOption<Snapshot>,
     /// Why there is no newer snapshot, when opening it failed.
     open_error: ArcSwapOption<String>,
+    /// What was tried last: name and time of a generation.
+    tried: Mutex<Option<Stamp>>,
     data: DataDir,
     embedder: EmbedderSettings,
     settings: SearchSettings,
     scan: ScanLimits,
 }
+
+/// A generation's name, and when its manifest was written.
+type Stamp = (String, Option<SystemTime>);
 
 /// Why the parts don't fit together.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +68,15 @@ impl App {
     pub fn start(loaded: &Loaded) -> Result<App, AppError> {
         let data = DataDir::new(&loaded.config.data_dir.0);
         let telemetry = Telemetry::start(loaded.telemetry())?;
-        let engine = PluginEngine::new(Some(&data.plugin_cache())).map_err(|error| AppError::Engine(format!("{error:#}")))?;
+        let cache = data.path().exists().then(|| data.plugin_cache());
+        let engine = PluginEngine::new(cache.as_deref()).map_err(|error| AppError::Engine(format!("{error:#}")))?;
         let plugins = Arc::new(Plugins::load(&engine, &loaded.plugins())?);
         let app = App {
             telemetry,
             plugins,
             snapshot: ArcSwapOption::empty(),
             open_error: ArcSwapOption::empty(),
+            tried: Mutex::new(None),
             embedder: loaded.embedder(),
             settings: loaded.config.search,
             scan: loaded.build(false).scan,
@@ -101,10 +108,14 @@ impl App {
     /// Opens the current generation when it isn't the one that is open. When it can't
     /// be opened the old one goes on serving. Returns whether there was a change.
     pub fn reload(&self) -> bool {
-        let open = self.snapshot.load();
-        let serving = open.as_ref().map(|snapshot| snapshot.manifest.generation.clone());
-        if serving.is_some() && self.data.current().ok() == serving {
-            return false;
+        let serving = self.snapshot.load().as_ref().map(|snapshot| snapshot.manifest.generation.clone());
+        if let Ok(current) = self.data.current_stamp() {
+            // One that could not be opened is not tried again until it changes.
+            let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+            if tried.as_ref() == Some(&current) {
+                return false;
+            }
+            *tried = Some(current);
         }
         match Snapshot::open_current(&self.data, &self.embedder) {
             Ok(snapshot) => {

@@ -37,6 +37,8 @@ pub struct Loaded {
     pub config: Config,
     /// What the standard `OTEL_*` variables say about export.
     otel: OtelVariables,
+    /// Out of the variable that `embedding.vllm.api_key_variable` names.
+    api_key: Option<String>,
     table: Table,
     origins: BTreeMap<String, Origin>,
 }
@@ -97,7 +99,25 @@ pub fn load(file: Option<&Path>, variables: impl Iterator<Item = (String, String
     })?;
     check(&config).map_err(|(key, problem)| ConfigError::Value { origin: origin_of(&origins, key), key: key.into(), problem })?;
     let table = Table::try_from(&config).unwrap_or_default();
-    Ok(Loaded { otel: otel_variables(&variables), config, table, origins })
+    let api_key = api_key(&config, &variables, &origins)?;
+    Ok(Loaded { api_key, otel: otel_variables(&variables), config, table, origins })
+}
+
+fn api_key(
+    config: &Config,
+    variables: &BTreeMap<String, String>,
+    origins: &BTreeMap<String, Origin>,
+) -> Result<Option<String>, ConfigError> {
+    let Some(name) = &config.embedding.vllm.api_key_variable else { return Ok(None) };
+    if config.embedding.kind != EmbeddingKind::Vllm {
+        return Ok(None);
+    }
+    let key = "embedding.vllm.api_key_variable";
+    variables.get(name).filter(|value| !value.is_empty()).cloned().map(Some).ok_or_else(|| ConfigError::Value {
+        key: key.into(),
+        origin: origin_of(origins, key),
+        problem: format!("names the variable `{name}`, which is not set"),
+    })
 }
 
 /// The environment of this process, as [`load`] takes it. Names or values that are
@@ -302,6 +322,7 @@ mod tests {
         check("[server]\nbind = \"here\"", &[], &["server.bind", "ADDRESS:PORT"]);
         check("[plugins.limits]\nmemory_bytes_max = 1", &[], &["plugins.limits", "`memory_bytes_max` is 1"]);
         check("a = ", &[], &["c.toml"]);
+        check("[embedding]\nkind = \"vllm\"\nvllm = { model = \"m\", api_key_variable = \"NONE_SUCH\" }", &[], &["NONE_SUCH", "not set"]);
     }
 
     #[test]

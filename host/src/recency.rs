@@ -10,9 +10,9 @@ use crate::types::{ChunkId, RankedList};
 #[serde(default, deny_unknown_fields)]
 pub struct RecencySettings {
     /// The largest share added to a score, 0 to 1; 0 switches the boost off.
-    pub weight: f32,
+    pub weight: f64,
     /// After so many days the boost is half, over 0.
-    pub half_life_days: f32,
+    pub half_life_days: f64,
 }
 
 impl Default for RecencySettings {
@@ -48,8 +48,8 @@ pub fn boost(list: &mut RankedList, chunks: &ChunkTable, settings: &RecencySetti
 }
 
 fn factor(age_s: i64, settings: &RecencySettings) -> f32 {
-    let days = age_s.max(0) as f32 / 86_400.0;
-    1.0 + settings.weight * (-days / settings.half_life_days.max(f32::MIN_POSITIVE)).exp2()
+    let days = age_s.max(0) as f64 / 86_400.0;
+    (1.0 + settings.weight * (-days / settings.half_life_days.max(f64::MIN_POSITIVE)).exp2()) as f32
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::Span as WireSpan;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode as SpanStatus;
-use opentelemetry_proto::tonic::trace::v1::{Span as WireSpan, Status};
 use prost::Message as _;
 use serde_json::Value as Json;
 use tokio::net::TcpListener;
@@ -30,7 +30,7 @@ pub struct Collector {
     pub http: String,
     /// `http://127.0.0.1:PORT`, for gRPC.
     pub grpc: String,
-    tasks: tokio::task::JoinSet<()>,
+    _tasks: tokio::task::JoinSet<()>,
 }
 
 #[derive(Clone, Default)]
@@ -50,7 +50,6 @@ pub struct Span {
     pub start_ns: u64,
     pub end_ns: u64,
     pub failed: bool,
-    pub message: String,
     pub attributes: BTreeMap<String, Json>,
     /// Names, in order.
     pub events: Vec<String>,
@@ -73,7 +72,7 @@ impl Collector {
         tasks.spawn(async move {
             tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.expect("serving")
         });
-        Collector { received, http, grpc, tasks }
+        Collector { received, http, grpc, _tasks: tasks }
     }
 
     /// Every span so far.
@@ -89,10 +88,6 @@ impl Collector {
             root.then_some(Trace { spans })
         })
         .await
-    }
-
-    pub fn stop(mut self) {
-        self.tasks.abort_all();
     }
 }
 
@@ -181,7 +176,7 @@ impl Received {
 }
 
 fn read(span: WireSpan, service: &str) -> Span {
-    let status = span.status.clone().unwrap_or(Status::default());
+    let status = span.status.clone().unwrap_or_default();
     Span {
         service: service.to_owned(),
         kind: span.kind(),
@@ -192,7 +187,6 @@ fn read(span: WireSpan, service: &str) -> Span {
         start_ns: span.start_time_unix_nano,
         end_ns: span.end_time_unix_nano,
         failed: status.code() == SpanStatus::Error,
-        message: status.message,
         attributes: attributes(span.attributes),
         events: span.events.into_iter().map(|event| event.name).collect(),
         links: span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect(),

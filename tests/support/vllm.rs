@@ -107,7 +107,7 @@ async fn embed(State((requests, encoding)): State<(Arc<AtomicU64>, Encoding)>, B
 
 /// Counts words in as many buckets as there are numbers.
 fn vector(text: &str) -> Vec<f32> {
-    let mut numbers = vec![0.01_f32; DIMENSION];
+    let mut numbers = [0.01_f32; DIMENSION];
     for word in text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 2) {
         let hash = word.bytes().fold(7_usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
         numbers[hash % DIMENSION] += 1.0;

@@ -106,7 +106,8 @@ fn as_json(report: &BuildReport, elapsed: Duration) -> serde_json::Value {
 /// side, so phases may alternate.
 struct Bar {
     bar: ProgressBar,
-    phase: Mutex<Option<Phase>>,
+    /// Those that have begun, the one that is shown last.
+    begun: Mutex<Vec<Phase>>,
 }
 
 impl Bar {
@@ -116,20 +117,21 @@ impl Bar {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        Bar { bar, phase: Mutex::new(None) }
+        Bar { bar, begun: Mutex::new(Vec::new()) }
     }
 
     fn show(&self, phase: Phase, done: usize, total: usize) {
-        let mut current = self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *current != Some(phase) {
-            *current = Some(phase);
+        let mut begun = self.begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if begun.last() != Some(&phase) {
             self.bar.set_message(name(phase));
             // Where no terminal draws the bar, each phase is a line.
-            if self.bar.is_hidden() && done == 0 {
+            if self.bar.is_hidden() && !begun.contains(&phase) {
                 eprintln!("{} …", name(phase));
             }
+            begun.retain(|known| *known != phase);
+            begun.push(phase);
         }
-        drop(current);
+        drop(begun);
         self.bar.set_length(total.max(done) as u64);
         self.bar.set_position(done as u64);
     }

@@ -23,9 +23,9 @@ pub struct ListArgs {
 
 pub fn run(loaded: &Loaded, command: &PluginCommand) -> Result<(), Failure> {
     let PluginCommand::List(arguments) = command;
-    let cache = DataDir::new(&loaded.config.data_dir.0).plugin_cache();
-    let engine = PluginEngine::new(cache.parent().filter(|parent| parent.exists()).map(|_| cache.as_path()))
-        .map_err(|error| Failure::Failed(format!("{error:#}")))?;
+    let data = DataDir::new(&loaded.config.data_dir.0);
+    let cache = data.path().exists().then(|| data.plugin_cache());
+    let engine = PluginEngine::new(cache.as_deref()).map_err(|error| Failure::Failed(format!("{error:#}")))?;
     let plugins = Plugins::load(&engine, &loaded.plugins()).map_err(|error| Failure::Failed(format!("plugin {error}")))?;
     if arguments.json {
         let list: Vec<_> = plugins

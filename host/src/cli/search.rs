@@ -81,9 +81,8 @@ pub fn run(loaded: &Loaded, arguments: SearchArgs) -> Result<(), Failure> {
     let outcome = match &arguments.batch {
         Some(file) => batch(&runtime, &app, &arguments, file),
         None => {
-            let answer = runtime
-                .block_on(one(&app, arguments.arguments(arguments.query.as_deref().unwrap_or_default())))
-                .map_err(refused)?;
+            let answer =
+                runtime.block_on(one(&app, arguments.arguments(arguments.query.as_deref().unwrap_or_default()))).map_err(refused)?;
             app.telemetry().flush();
             show(loaded, &arguments, &answer)
         }
@@ -101,9 +100,7 @@ async fn one(app: &App, arguments: SearchProArguments) -> Result<AnswerEnvelope,
         Err(error) => Err(error),
     };
     match &outcome {
-        Ok(answer) => {
-            run.finish("ok", json!({ "findings": answer.findings.len(), "degraded": answer.degraded, "warnings": answer.warnings }))
-        }
+        Ok(answer) => run.finish("ok", search_outcome(answer)),
         Err(error) => {
             run.root.fail(error.class(), &error.to_string());
             run.finish("error", json!({ "error": { "class": error.class(), "message": error.to_string() } }));

@@ -9,6 +9,7 @@ use toml::Value;
 use super::{Failure, runtime};
 use crate::app::App;
 use crate::config::{Flag, Loaded};
+use crate::index::data_dir::DataDir;
 use crate::mcp::SearchService;
 
 #[derive(Args)]
@@ -33,6 +34,7 @@ impl ServeArgs {
 
 pub fn run(loaded: &Loaded) -> Result<(), Failure> {
     let runtime = runtime()?;
+    DataDir::new(&loaded.config.data_dir.0).prepare().map_err(Failure::failed)?;
     let app = {
         let _within = runtime.enter();
         Arc::new(App::start(loaded).map_err(Failure::failed)?)

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Failure, print};
 use crate::code::git::head_state;
 use crate::config::Loaded;
-use crate::engines::duckdb::Catalog;
+use crate::engines::duckdb::{Catalog, CatalogError};
 use crate::index::data_dir::DataDir;
 use crate::index::manifest::{CATALOG_FILE, Manifest};
 
@@ -23,8 +23,9 @@ pub fn run(loaded: &Loaded, arguments: &StatusArgs) -> Result<(), Failure> {
     let name = data.current().map_err(|error| no_index(&error))?;
     let checked = Manifest::open(&data.generation(&name)).map_err(|error| no_index(&error))?;
     let manifest = &checked.manifest;
-    let catalog = Catalog::open(&checked.folder.join(CATALOG_FILE)).map_err(|error| no_index(&error))?;
-    let skipped = catalog.skipped_by_reason().map_err(|error| no_index(&error))?;
+    let damaged = |error: CatalogError| no_index(&format!("{name}: {error}; the index is damaged: run `spanloom index --rebuild`"));
+    let catalog = Catalog::open(&checked.folder.join(CATALOG_FILE)).map_err(damaged)?;
+    let skipped = catalog.skipped_by_reason().map_err(damaged)?;
     let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
     // Whether HEAD has moved on since; a root without git can't tell.
     let roots: Vec<_> = manifest

@@ -70,7 +70,7 @@ impl Loaded {
                     base_url: vllm.url.clone(),
                     model: vllm.model.clone(),
                     dimension: vllm.dimension,
-                    api_key: vllm.api_key_variable.as_ref().and_then(|name| std::env::var(name).ok()),
+                    api_key: self.api_key.clone(),
                     batch_size: vllm.batch_size,
                     concurrency: vllm.concurrency,
                     timeout_ms: vllm.timeout_ms,

@@ -22,7 +22,7 @@ const SCHEMA: &str = "
 CREATE TABLE files (
     file_id INTEGER NOT NULL, root INTEGER NOT NULL, path VARCHAR NOT NULL, language VARCHAR NOT NULL,
     size_bytes UBIGINT NOT NULL, modified_ns BIGINT NOT NULL, content_hash VARCHAR NOT NULL,
-    commit_id VARCHAR, commit_time_s BIGINT
+    commit_id VARCHAR, commit_time_s BIGINT, fallback BOOLEAN NOT NULL
 );
 CREATE TABLE chunks (
     chunk_id UBIGINT PRIMARY KEY, file_id INTEGER NOT NULL, start_line INTEGER NOT NULL, end_line INTEGER NOT NULL,
@@ -65,6 +65,7 @@ impl CatalogWriter {
                 file.content_hash,
                 file.commit,
                 file.commit_time_s,
+                file.fallback,
             ])?;
         }
         Ok(appender.flush()?)
@@ -165,7 +166,7 @@ impl Catalog {
     pub fn files(&self) -> Result<Vec<FileRow>, CatalogError> {
         self.with_connection(|connection| {
             let mut statement = connection.prepare(
-                "SELECT file_id, root, path, language, size_bytes, modified_ns, content_hash, commit_id, commit_time_s FROM files ORDER BY file_id",
+                "SELECT file_id, root, path, language, size_bytes, modified_ns, content_hash, commit_id, commit_time_s, fallback FROM files ORDER BY file_id",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(FileRow {
@@ -178,6 +179,7 @@ impl Catalog {
                     content_hash: row.get(6)?,
                     commit: row.get(7)?,
                     commit_time_s: row.get(8)?,
+                    fallback: row.get(9)?,
                 })
             })?;
             rows.collect()
@@ -287,6 +289,7 @@ mod tests {
             content_hash: "h".into(),
             commit: (id == 0).then(|| "c0ffee".into()),
             commit_time_s: (id == 0).then_some(7),
+            fallback: id == 1,
         };
         let files = [file(0, "a.rs"), file(1, "ü \"'.rs")];
         let chunks: Vec<NewChunk> = (0..100)

@@ -102,10 +102,19 @@ pub fn build(
     let roots = absolute(roots)?;
     let shape = settings_text(settings);
     // An index that can't be read is no loss here: this build replaces it.
-    let before = data.current().ok().and_then(|name| Manifest::open(&data.generation(&name)).ok()).filter(|_| !settings.rebuild);
-    let previous = before.as_ref().filter(|before| before.manifest.settings == shape).map(previous).transpose()?.unwrap_or_else(|| {
-        Previous { next_chunk_id: before.as_ref().map_or(0, |before| before.manifest.next_chunk_id), ..Previous::default() }
-    });
+    let found = data.current().ok().and_then(|name| Manifest::open(&data.generation(&name)).ok());
+    let next_chunk_id = found.as_ref().map_or(0, |found| found.manifest.next_chunk_id);
+    let before = found.filter(|_| !settings.rebuild);
+    let known = before.as_ref().filter(|before| before.manifest.settings == shape).map(previous);
+    let previous = match known {
+        Some(Ok(previous)) => previous,
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the last index can't be read; every file is read anew");
+            Previous::default()
+        }
+        None => Previous::default(),
+    };
+    let previous = Previous { next_chunk_id, ..previous };
     let total = scanned.files.len();
     let mut reading = read_all(&roots, &scanned.files, &scanned.skipped, previous, (&settings.scan, &settings.chunks), &|done| {
         progress(Phase::Read, done, total)
@@ -113,8 +122,9 @@ pub fn build(
     let mut warnings = Vec::new();
     progress(Phase::Git, 0, roots.len());
     let infos = describe_roots(&roots, &mut reading, &settings.git, &mut warnings);
-    if reading.fallbacks > 0 {
-        warnings.push(format!("{} files did not parse and were cut into windows of lines", reading.fallbacks));
+    let fallbacks = reading.files.iter().filter(|file| file.row.fallback).count() as u64;
+    if fallbacks > 0 {
+        warnings.push(format!("{fallbacks} files did not parse and were cut into windows of lines"));
     }
     let fingerprint = fingerprint(&shape, &infos, &reading);
     let report = |manifest, built| BuildReport {
@@ -122,7 +132,7 @@ pub fn build(
         built,
         files_read: reading.files.iter().filter(|file| !file.kept).count() as u64,
         files_kept: reading.files.iter().filter(|file| file.kept).count() as u64,
-        fallbacks: reading.fallbacks,
+        fallbacks,
     };
     if let Some(before) = before.filter(|before| before.manifest.fingerprint == fingerprint && is_complete(&before.manifest, settings)) {
         return Ok(report(before.manifest, false));

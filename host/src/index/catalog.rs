@@ -16,6 +16,8 @@ pub struct FileRow {
     pub content_hash: String,
     pub commit: Option<String>,
     pub commit_time_s: Option<i64>,
+    /// Its language has a grammar, but it was cut into windows of lines.
+    pub fallback: bool,
 }
 
 /// A chunk as the catalog has it.

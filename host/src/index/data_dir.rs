@@ -13,9 +13,6 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Generations kept: the current one, and the one before for readers that still have
-/// it open.
-const GENERATIONS_KEPT: usize = 2;
 const CURRENT_FILE: &str = "CURRENT";
 /// Folders of builds that are not finished begin with this.
 const PARTIAL_PREFIX: &str = ".partial-";
@@ -79,6 +76,31 @@ impl DataDir {
         }
     }
 
+    /// Makes the directory, with the file that keeps it out of git.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn prepare(&self) -> Result<(), DataDirError> {
+        let ignore = self.path.join(".gitignore");
+        if ignore.exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.path)
+            .and_then(|()| fs::write(&ignore, "*\n"))
+            .map_err(|error| DataDirError::Io { path: self.path.clone(), error })
+    }
+
+    /// The name of the current generation and when its manifest was written: another
+    /// one of the same name is told apart.
+    ///
+    /// # Errors
+    /// As [`DataDir::current`].
+    pub fn current_stamp(&self) -> Result<(String, Option<std::time::SystemTime>), DataDirError> {
+        let name = self.current()?;
+        let manifest = self.generation(&name).join(super::manifest::MANIFEST_FILE);
+        Ok((name, fs::metadata(manifest).and_then(|found| found.modified()).ok()))
+    }
+
     /// Makes the directory, takes the build lock and clears away what crashed builds
     /// left.
     ///
@@ -90,11 +112,8 @@ impl DataDir {
             move |error| DataDirError::Io { path, error }
         };
         let generations = self.path.join("generations");
+        self.prepare()?;
         fs::create_dir_all(&generations).map_err(at(&generations))?;
-        let ignore = self.path.join(".gitignore");
-        if !ignore.exists() {
-            fs::write(&ignore, "*\n").map_err(at(&ignore))?;
-        }
         let path = self.path.join("lock");
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
         match file.try_lock() {
@@ -123,12 +142,14 @@ impl DataDir {
         Ok((folder, name))
     }
 
-    /// Gives a finished build its name and points to it. Until the last rename the old
+    /// Gives a finished build its name and points to it. All others are removed but
+    /// the one that served before: readers may still have that open. Until the last rename the old
     /// generation serves, whenever the process is killed.
     ///
     /// # Errors
     /// When a rename fails; the old generation goes on serving.
     pub fn publish(&self, _lock: &BuildLock, folder: &Path, name: &str) -> Result<(), DataDirError> {
+        let before = self.current().ok();
         let named = self.generation(name);
         let pointer = self.path.join(CURRENT_FILE);
         let next = self.path.join("CURRENT.next");
@@ -141,10 +162,10 @@ impl DataDir {
         io(&pointer, fs::rename(&next, &pointer))?;
         io(&pointer, sync_folder(&self.path))?;
         // What is old may stay when it can't be removed: the next build tries again.
-        let mut old = self.generations()?;
-        old.retain(|other| other != name);
-        let surplus = old.len().saturating_sub(GENERATIONS_KEPT - 1);
-        for other in old.drain(..surplus) {
+        for other in self.generations()? {
+            if other == name || Some(&other) == before.as_ref() {
+                continue;
+            }
             if let Err(error) = fs::remove_dir_all(self.generation(&other)) {
                 tracing::warn!(generation = other, %error, "an old generation could not be removed");
             }

@@ -41,19 +41,13 @@ pub struct ReadFile {
 pub struct Reading {
     pub files: Vec<ReadFile>,
     pub skipped: Vec<SkippedRow>,
-    /// Files whose language has a syntax tree and that were cut into windows.
-    pub fallbacks: u64,
     pub next_chunk_id: u64,
 }
 
 enum Outcome {
     Kept(FileRow, Vec<NewChunk>),
     /// Chunks have no ids yet.
-    Fresh {
-        row: FileRow,
-        chunks: Vec<NewChunk>,
-        fallback: bool,
-    },
+    Fresh(FileRow, Vec<NewChunk>),
     Skipped(SkippedRow),
 }
 
@@ -98,8 +92,7 @@ pub fn read_all(
                 continue;
             }
             Outcome::Kept(row, chunks) => (row, chunks, true),
-            Outcome::Fresh { row, mut chunks, fallback } => {
-                reading.fallbacks += u64::from(fallback);
+            Outcome::Fresh(row, mut chunks) => {
                 for chunk in &mut chunks {
                     chunk.id = ChunkId(reading.next_chunk_id);
                     reading.next_chunk_id += 1;
@@ -145,12 +138,16 @@ fn read_one(
         content_hash: content_hash(text.as_bytes()),
         commit: None,
         commit_time_s: None,
+        fallback: false,
     };
     if let Some((before, chunks)) = known.filter(|(before, _)| before.content_hash == row.content_hash) {
-        return Outcome::Kept(FileRow { commit: before.commit, commit_time_s: before.commit_time_s, ..row }, chunks);
+        return Outcome::Kept(
+            FileRow { commit: before.commit, commit_time_s: before.commit_time_s, fallback: before.fallback, ..row },
+            chunks,
+        );
     }
     let chunked = chunk_source(language, &text, chunk_limits);
-    let fallback = chunked.fallback.is_some() && language != Language::Markdown;
+    let row = FileRow { fallback: chunked.fallback.is_some() && language != Language::Markdown, ..row };
     let chunks = chunked
         .chunks
         .into_iter()
@@ -165,7 +162,7 @@ fn read_one(
             text: chunk.text,
         })
         .collect();
-    Outcome::Fresh { row, chunks, fallback }
+    Outcome::Fresh(row, chunks)
 }
 
 fn kind_name(kind: ChunkKind) -> &'static str {

@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub catalog: Catalog,
     pub text: TextIndex,
     pub dense: Option<Dense>,
+    /// Why the vectors that the index has are not searched.
+    pub dense_off: Option<String>,
     pub chunks: ChunkTable,
 }
 
@@ -65,10 +67,6 @@ pub enum OpenError {
     Lsa(LsaError, String),
     #[error(transparent)]
     Embedder(#[from] VllmError),
-    #[error(
-        "the index was embedded with {built}, but the configuration names {configured}; run `spanloom index` again, or change `embedding`"
-    )]
-    OtherEmbedder { built: String, configured: String },
     #[error("{path}: {error}; the index is damaged: run `spanloom index --rebuild`")]
     Io { path: String, error: std::io::Error },
 }
@@ -89,12 +87,32 @@ impl Snapshot {
         let catalog = Catalog::open(&folder.join(CATALOG_FILE)).map_err(|error| OpenError::Catalog(error, name()))?;
         let text = TextIndex::open(&folder.join(TEXT_FOLDER)).map_err(|error| OpenError::Text(error, name()))?;
         let chunks = ChunkTable::read(&catalog, &manifest).map_err(|error| OpenError::Catalog(error, name()))?;
+        let mut dense_off = None;
         let dense = match &manifest.dense {
-            Some(info) => Some(Dense::open(&folder, info, embedder)?),
+            Some(info) => match other_embedding(info, embedder) {
+                None => Some(Dense::open(&folder, info, embedder)?),
+                other => {
+                    dense_off = other;
+                    None
+                }
+            },
             None => None,
         };
-        Ok(Snapshot { manifest, catalog, text, dense, chunks })
+        Ok(Snapshot { manifest, catalog, text, dense, dense_off, chunks })
     }
+}
+
+/// Why vectors made by one embedding can't be searched with the configured one.
+fn other_embedding(info: &DenseInfo, settings: &EmbedderSettings) -> Option<String> {
+    let configured = match settings {
+        EmbedderSettings::Builtin(_) if info.embedder == "lsa" => return None,
+        EmbedderSettings::Vllm(vllm) if info.embedder == "vllm" && vllm.model == info.model => return None,
+        // What was switched off is not missed.
+        EmbedderSettings::Off => return Some(String::new()),
+        EmbedderSettings::Builtin(_) => "the built-in one",
+        EmbedderSettings::Vllm(vllm) => &vllm.model,
+    };
+    Some(format!("the index was embedded with {}, but the configuration names {configured}; run `spanloom index` again", info.model))
 }
 
 impl Dense {
@@ -108,28 +126,17 @@ impl Dense {
             return Err(OpenError::Io { path: path.display().to_string(), error });
         }
         let ids = words.iter().map(|word| ChunkId(u64::from_le_bytes(*word))).collect();
-        let embedder: Box<dyn Embedder> = match (info.embedder.as_str(), settings) {
-            ("lsa", _) => {
+        let embedder: Box<dyn Embedder> = match settings {
+            EmbedderSettings::Vllm(vllm) => Box::new(VllmEmbedder::new(vllm.clone(), Some(info.index.dimension))?),
+            EmbedderSettings::Builtin(_) | EmbedderSettings::Off => {
                 let path = folder.join(LSA_FILE);
-                let file = std::fs::File::open(&path).map_err(|error| OpenError::Io { path: path.display().to_string(), error })?;
-                let model = LsaModel::read_from(BufReader::new(file)).map_err(|error| OpenError::Lsa(error, path.display().to_string()))?;
+                let lsa = |error| OpenError::Lsa(error, path.display().to_string());
+                let file = std::fs::File::open(&path).map_err(|error| lsa(LsaError::Read(error)))?;
+                let model = LsaModel::read_from(BufReader::new(file)).map_err(lsa)?;
                 if model.dimension() != info.index.dimension {
-                    return Err(LsaError::Damaged { reason: "its dimension is not that of the vectors" })
-                        .map_err(|error| OpenError::Lsa(error, path.display().to_string()));
+                    return Err(lsa(LsaError::Damaged { reason: "its dimension is not that of the vectors" }));
                 }
                 Box::new(BuiltinEmbedder::new(model))
-            }
-            ("vllm", EmbedderSettings::Vllm(vllm)) if vllm.model == info.model => {
-                Box::new(VllmEmbedder::new(vllm.clone(), Some(info.index.dimension))?)
-            }
-            (_, EmbedderSettings::Vllm(vllm)) => {
-                return Err(OpenError::OtherEmbedder { built: info.model.clone(), configured: vllm.model.clone() });
-            }
-            _ => {
-                return Err(OpenError::OtherEmbedder {
-                    built: format!("{} {}", info.embedder, info.model),
-                    configured: "the built-in embedding".into(),
-                });
             }
         };
         Ok(Dense { embedder, index, ids })

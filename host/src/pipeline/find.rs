@@ -38,13 +38,11 @@ pub(super) struct Candidates {
 /// can be found at all.
 pub(super) async fn profile(host: &SearchHost, root: &Span, request: &SearchRequest) -> Result<Arc<QueryProfile>, RequestError> {
     let stage = root.child(span::PROFILE).announce();
-    let (snapshot, text, within) = (host.snapshot.clone(), request.query.clone(), stage.clone());
+    let (snapshot, text) = (host.snapshot.clone(), request.query.clone());
     let profile = blocking(move || {
         let mut channels = vec![ChannelName::Bm25];
         channels.extend(snapshot.dense.as_ref().map(|_| ChannelName::Dense));
-        let profile = QueryProfile::of(&text, &snapshot.text, channels);
-        within.end();
-        profile
+        QueryProfile::of(&text, &snapshot.text, channels)
     })
     .await
     .and_then(|profile| profile.map_err(|error| error.to_string()))
@@ -66,6 +64,9 @@ pub(super) async fn embed(
     decision: &Decision,
     notes: &mut Notes,
 ) -> Option<Arc<[f32]>> {
+    if let Some(reason) = host.snapshot.dense_off.as_ref().filter(|reason| !reason.is_empty()) {
+        notes.degraded("dense", "other_embedding", "answered without the dense channel", reason.clone());
+    }
     let dense = host.snapshot.dense.as_ref()?;
     decision.budgets.iter().find(|budget| budget.channel == ChannelName::Dense)?;
     let stage = root.child(span::EMBED).announce();
@@ -88,7 +89,7 @@ pub(super) async fn embed(
         }
         // Not a failure: the words of the query are not in the corpus.
         Ok(Ok(None)) => {
-            stage.set("retrieval.query_known", false);
+            stage.set(attr::QUERY_KNOWN, false);
             None
         }
         Ok(Err(error)) => without(error.class(), error.to_string()),
@@ -114,7 +115,7 @@ pub(super) async fn gather(
     let depths: BTreeMap<&str, u32> = decision.budgets.iter().map(|budget| (budget.channel.as_str(), budget.depth)).collect();
     stage.set(attr::CHANNEL_DEPTHS, map_value(&depths));
     if let Some(admitted) = &admitted {
-        stage.set("retrieval.filter_admits", admitted.count() as i64);
+        stage.set(attr::FILTER_ADMITS, admitted.count() as i64);
     }
     let (limit, limit_ms) = bounded(host.settings.channel_deadline_ms, call.deadline);
     stage.set(attr::DEADLINE_MS, limit_ms as i64);
@@ -145,6 +146,11 @@ pub(super) async fn gather(
     }
     stage.set(attr::CHANNELS_USED, texts(runs.iter().map(|run| run.channel.as_str())));
     stage.set(attr::HITS, runs.iter().map(|run| run.list.len()).sum::<usize>() as i64);
+    if runs.is_empty() && notes.degraded.is_empty() {
+        notes.warnings.push("no channel could be asked: the embedding knows no word of the query".into());
+    }
+    // A channel that is late may still hold a handle of this span.
+    stage.end();
     runs
 }
 
@@ -176,7 +182,7 @@ pub(super) fn recency_boost(host: &SearchHost, root: &Span, fused: &Fused) -> Bo
     let stage = root.child(span::RECENCY).announce();
     let mut list = fused.list.clone();
     let (fused_rows, boosted) = crate::recency::boost(&mut list, &host.snapshot.chunks, &host.settings.recency);
-    stage.set("retrieval.recency_weight", f64::from(host.settings.recency.weight));
+    stage.set(attr::RECENCY_WEIGHT, host.settings.recency.weight);
     stage.set(attr::RECENCY_BOOSTED, boosted as i64);
     Boosted { list, fused_rows }
 }

@@ -57,6 +57,13 @@ pub(super) async fn gate(
     };
     decision.budgets.retain(|budget| profile.channels.contains(&budget.channel));
     apply_request(&mut decision, profile, request, notes);
+    if decision.budgets.is_empty() {
+        decision.budgets = fallback::decide(&profile.channels).budgets;
+        notes.degraded("gate", "no_channel", "fixed budgets", "no channel that was chosen is in this index; all others were asked".into());
+    }
+    if decision.rm3 {
+        notes.warnings.push("the gate asked for RM3, which this version does not have: the query was not widened".into());
+    }
     record(&stage, &decision);
     // Not left to the last handle, which a call that hangs may hold.
     stage.end();
@@ -78,8 +85,18 @@ fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &Sear
                 decision.budgets.push(Budget { channel, depth: NAMED_CHANNEL_DEPTH, weight: 1.0, reason: "named in the request".into() });
             }
         }
-        decision.budgets.sort_by_key(|budget| budget.channel);
     }
+    // A depth or weight asks for its channel, unless the request lists others.
+    for &channel in request.depths.keys().chain(request.weights.keys()) {
+        let listed = request.channels.as_ref().is_none_or(|channels| channels.contains(&channel));
+        let known = decision.budgets.iter().any(|budget| budget.channel == channel);
+        if listed && !known && profile.channels.contains(&channel) {
+            decision.budgets.push(Budget { channel, depth: NAMED_CHANNEL_DEPTH, weight: 1.0, reason: "named in the request".into() });
+        } else if !known {
+            notes.warnings.push(format!("depth and weight of channel {channel} have no effect: it is not asked"));
+        }
+    }
+    decision.budgets.sort_by_key(|budget| budget.channel);
     for budget in &mut decision.budgets {
         if let Some(depth) = request.depths.get(&budget.channel) {
             budget.depth = *depth;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
 use std::time::Duration;
 
 use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -28,11 +29,25 @@ const STACK_BYTES_MAX: usize = 512 << 10;
 #[derive(Clone)]
 pub struct PluginEngine {
     pub engine: Engine,
-    _ticker: Arc<Ticker>,
+    ticker: Arc<Ticker>,
 }
 
+/// Moves the epoch while a guest runs, and rests while none does.
 struct Ticker {
-    stop: Arc<AtomicBool>,
+    shared: Arc<TickerState>,
+    thread: Thread,
+}
+
+#[derive(Default)]
+struct TickerState {
+    stop: AtomicBool,
+    /// Guests that run now.
+    running: AtomicUsize,
+}
+
+/// As long as this lives, the epoch moves. Held around every entry into a guest.
+pub struct Running {
+    shared: Arc<TickerState>,
 }
 
 impl PluginEngine {
@@ -73,21 +88,41 @@ impl PluginEngine {
             }
         }
         let engine = Engine::new(&config)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let (flag, ticking) = (stop.clone(), engine.clone());
-        std::thread::Builder::new().name("spanloom-epoch".into()).spawn(move || {
-            while !flag.load(Ordering::Relaxed) {
-                std::thread::sleep(EPOCH);
-                ticking.increment_epoch();
+        let shared = Arc::new(TickerState::default());
+        let (state, ticking) = (shared.clone(), engine.clone());
+        let thread = std::thread::Builder::new().name("spanloom-epoch".into()).spawn(move || {
+            while !state.stop.load(Ordering::Acquire) {
+                if state.running.load(Ordering::Acquire) == 0 {
+                    // A guest that begins right now has left a token, and this returns.
+                    std::thread::park();
+                } else {
+                    std::thread::sleep(EPOCH);
+                    ticking.increment_epoch();
+                }
             }
         })?;
-        Ok(PluginEngine { engine, _ticker: Arc::new(Ticker { stop }) })
+        Ok(PluginEngine { engine, ticker: Arc::new(Ticker { shared, thread: thread.thread().clone() }) })
+    }
+
+    /// Says that a guest is about to run.
+    pub fn running(&self) -> Running {
+        if self.ticker.shared.running.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.ticker.thread.unpark();
+        }
+        Running { shared: self.ticker.shared.clone() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.running.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 

@@ -96,5 +96,8 @@ pub fn classify(error: &wasmtime::Error, limiter: &Limiter) -> (Cause, String) {
     if limiter.memory_refused {
         return (Cause::Memory, text);
     }
+    if limiter.table_refused {
+        return (Cause::Table, text);
+    }
     (Cause::Trap, text)
 }

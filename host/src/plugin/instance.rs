@@ -10,7 +10,7 @@ use wasmtime::component::Resource;
 use super::bindings::types::{Call, PluginError};
 use super::bindings::{fusion, gate, rerank};
 use super::documents::DocumentRows;
-use super::engine::epochs;
+use super::engine::{PluginEngine, epochs};
 use super::failure::{Cause, PluginFailure, classify};
 use super::limits::PluginLimits;
 use super::load::{LoadError, Plugin, StagePre};
@@ -24,12 +24,15 @@ pub struct Configured {
     /// The JSON object that every instance is configured with.
     pub parameters: String,
     idle: Mutex<Vec<Instance>>,
+    /// Idle instances that are kept.
+    kept_max: usize,
 }
 
 /// One store with one component instance in it.
 pub(super) struct Instance {
     store: Store<HostState>,
     bindings: Bindings,
+    engine: PluginEngine,
     calls: u64,
 }
 
@@ -55,7 +58,13 @@ impl Configured {
     /// # Errors
     /// [`LoadError::Configure`] with the plugin's own words.
     pub fn new(plugin: Arc<Plugin>, parameters: String) -> Result<Configured, LoadError> {
-        let configured = Configured { plugin, parameters, idle: Mutex::new(Vec::new()) };
+        let kept_max = plugin.limits.instances_kept_max;
+        Configured::keeping(plugin, parameters, kept_max)
+    }
+
+    /// The same with another number of idle instances kept.
+    pub(super) fn keeping(plugin: Arc<Plugin>, parameters: String, kept_max: usize) -> Result<Configured, LoadError> {
+        let configured = Configured { plugin, parameters, idle: Mutex::new(Vec::new()), kept_max };
         let first = configured
             .instantiate()
             .map_err(|failure| LoadError::Configure { source_name: configured.plugin.identity.source.clone(), detail: failure.message })?;
@@ -131,8 +140,10 @@ impl Configured {
         store.set_epoch_deadline(epochs(left));
         let own = store.data_mut().begin(limits, stage, documents).map_err(|error| self.failure(Cause::Contract, error.to_string()))?;
         let lent = Resource::new_borrow(own.rep());
+        let running = self.plugin.engine.running();
         let cpu = ThreadTime::now();
         let returned = body(store, bindings, lent, call);
+        drop(running);
         stage.set(attr::PLUGIN_GUEST_US, cpu.elapsed().as_micros() as i64);
         stage.set(attr::PLUGIN_MEMORY, store.data().limiter.memory_bytes_peak as i64);
         let failure = match &returned {
@@ -170,7 +181,7 @@ impl Configured {
 
     fn give_back(&self, instance: Instance) {
         let mut idle = lock(&self.idle);
-        if idle.len() < self.plugin.limits.instances_kept_max {
+        if idle.len() < self.kept_max {
             idle.push(instance);
         }
     }
@@ -188,13 +199,14 @@ impl Instance {
         store.set_hostcall_fuel(plugin.limits.host_call_bytes_max);
         // A component's start code runs while it is instantiated.
         store.set_epoch_deadline(epochs(Duration::from_millis(plugin.limits.setup_ms_max.into())));
+        let _running = plugin.engine.running();
         let made = match &plugin.pre {
             StagePre::Gate(pre) => pre.instantiate(&mut store).map(Bindings::Gate),
             StagePre::Fusion(pre) => pre.instantiate(&mut store).map(Bindings::Fusion),
             StagePre::Rerank(pre) => pre.instantiate(&mut store).map(Bindings::Rerank),
         };
         match made {
-            Ok(bindings) => Ok(Instance { store, bindings, calls: 0 }),
+            Ok(bindings) => Ok(Instance { store, bindings, engine: plugin.engine.clone(), calls: 0 }),
             Err(error) => {
                 let (cause, message) = classify(&error, &store.data().limiter);
                 Err((if cause == Cause::Trap { Cause::Instantiate } else { cause }, message))
@@ -204,6 +216,7 @@ impl Instance {
 
     pub(super) fn describe(&mut self, limits: &PluginLimits) -> Result<String, (Cause, String)> {
         self.store.set_epoch_deadline(epochs(Duration::from_millis(limits.setup_ms_max.into())));
+        let _running = self.engine.running();
         let answer = match &self.bindings {
             Bindings::Gate(plugin) => plugin.spanloom_search_gate().call_describe(&mut self.store),
             Bindings::Fusion(plugin) => plugin.spanloom_search_fusion().call_describe(&mut self.store),
@@ -214,6 +227,7 @@ impl Instance {
 
     fn configure(&mut self, limits: &PluginLimits, parameters: &str) -> Result<Result<(), PluginError>, (Cause, String)> {
         self.store.set_epoch_deadline(epochs(Duration::from_millis(limits.setup_ms_max.into())));
+        let _running = self.engine.running();
         let answer = match &self.bindings {
             Bindings::Gate(plugin) => plugin.spanloom_search_gate().call_configure(&mut self.store, parameters),
             Bindings::Fusion(plugin) => plugin.spanloom_search_fusion().call_configure(&mut self.store, parameters),

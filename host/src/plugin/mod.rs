@@ -35,6 +35,8 @@ use crate::types::Stage;
 
 /// Configured plugins kept for parameters that came with requests.
 const AD_HOC_MAX: usize = 32;
+/// Idle instances kept of each of them: the pool is for the configured ones.
+const AD_HOC_INSTANCES_KEPT: usize = 1;
 
 /// Where a plugin comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +87,11 @@ impl Plugins {
         }
         for (stage, path) in &settings.extra {
             let plugin = load_file(engine, path, *stage, settings.limits)?;
-            loaded.insert((*stage, plugin.identity.name.clone()), plugin);
+            let name = plugin.identity.name.clone();
+            if loaded.insert((*stage, name.clone()), plugin).is_some() {
+                let detail = format!("calls itself `{name}`, as another {stage} plugin does; requests could not tell them apart");
+                return Err(LoadError::WrongWorld { source_name: path.display().to_string(), detail });
+            }
         }
         let mut active = BTreeMap::new();
         for (stage, choice) in &settings.stages {
@@ -139,7 +145,7 @@ impl Plugins {
         if let Some((_, known)) = self.ad_hoc().iter().find(|(known, _)| *known == key) {
             return Ok(known.clone());
         }
-        let configured = Configured::new(plugin.clone(), parameters)
+        let configured = Configured::keeping(plugin.clone(), parameters, AD_HOC_INSTANCES_KEPT)
             .map_err(|error| RequestError::Invalid(format!("`{stage}.parameters` are refused by {name}: {error}")))?;
         let configured = Arc::new(configured);
         let mut ad_hoc = self.ad_hoc();

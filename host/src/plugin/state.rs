@@ -192,7 +192,7 @@ impl telemetry::HostSpan for HostState {
         let call = self.call()?;
         for (key, value) in attributes {
             if let (Some(span), Some(attribute)) = (&span, call.take_attribute(key, value)) {
-                span.set(String::from(attribute.key), attribute.value);
+                span.set_foreign(String::from(attribute.key), attribute.value);
             }
         }
         Ok(())
@@ -314,7 +314,7 @@ impl documents::Host for HostState {
 }
 
 fn rows<'a>(documents: Option<&'a DocumentRows>, ids: &[u64], span: &Span) -> wasmtime::Result<Vec<&'a crate::index::catalog::ChunkRow>> {
-    span.set("documents.rows", ids.len() as i64);
+    span.set(attr::DOCUMENTS_ROWS, ids.len() as i64);
     let documents = documents.ok_or_else(|| wasmtime::Error::from(Refused("this stage has no documents".into())))?;
     if ids.len() > documents.len() {
         // Repetitions would let a short list ask for any amount of text.

@@ -1,4 +1,4 @@
-//! Builds the OpenTelemetry SDK. The only file that names an exporter.
+//! Builds the OpenTelemetry SDK of traces. The only file that names a span exporter.
 
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};

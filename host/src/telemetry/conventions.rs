@@ -60,6 +60,9 @@ pub mod attr {
     pub const DEADLINE_MS: &str = "retrieval.deadline_ms";
     pub const FUSED_DOCS: &str = "retrieval.fused_docs";
     pub const RECENCY_BOOSTED: &str = "retrieval.recency_boosted";
+    pub const RECENCY_WEIGHT: &str = "retrieval.recency_weight";
+    pub const QUERY_KNOWN: &str = "retrieval.query_known";
+    pub const FILTER_ADMITS: &str = "retrieval.filter_admits";
     pub const FINDINGS: &str = "retrieval.findings";
     pub const DEGRADED: &str = "retrieval.degraded";
     pub const GENERATION: &str = "retrieval.index_generation";
@@ -84,6 +87,8 @@ pub mod attr {
     pub const DB_ROWS: &str = "db.response.returned_rows";
     pub const DUCKDB_ROWS: &str = "duckdb.rows";
     pub const DUCKDB_SQL_BYTES: &str = "duckdb.sql_bytes";
+
+    pub const DOCUMENTS_ROWS: &str = "documents.rows";
 
     pub const FILE_PATH: &str = "file.path";
     pub const FILE_LINES: &str = "file.line_range";
@@ -124,5 +129,4 @@ pub mod header {
     pub const SESSION_ID: &str = "x-session-id";
     pub const TRACEPARENT: &str = "traceparent";
     pub const TRACESTATE: &str = "tracestate";
-    pub const BAGGAGE: &str = "baggage";
 }

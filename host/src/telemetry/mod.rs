@@ -129,7 +129,7 @@ impl Telemetry {
             body,
         });
         let tool = TOOLS.into_iter().find(|known| *known == tool).unwrap_or("unknown");
-        Run { id, root: root.announce(), ledger, metrics: self.metrics.clone(), tool }
+        Run { id, root: root.announce_root(), ledger, metrics: self.metrics.clone(), tool }
     }
 
     /// Opens the SERVER span of an MCP message that is no tool call. It has no ledger.

@@ -48,6 +48,8 @@ pub(super) struct Sinks {
 struct State {
     otel: SdkSpan,
     attributes: Vec<(Cow<'static, str>, Value)>,
+    /// What a plugin set, after which nothing of the host's may be missing.
+    foreign: Vec<(Cow<'static, str>, Value)>,
     failure: Option<String>,
     /// Whether this is a stage of the run, of which times are kept.
     is_stage: bool,
@@ -108,7 +110,14 @@ impl Span {
                 kind,
                 started,
                 started_at,
-                state: Mutex::new(State { otel, attributes: Vec::new(), failure: None, is_stage: false, ended: false }),
+                state: Mutex::new(State {
+                    otel,
+                    attributes: Vec::new(),
+                    foreign: Vec::new(),
+                    failure: None,
+                    is_stage: false,
+                    ended: false,
+                }),
             }),
         }
     }
@@ -118,6 +127,11 @@ impl Span {
     /// are written when they end.
     pub fn announce(self) -> Span {
         self.state().is_stage = true;
+        self.announce_root()
+    }
+
+    /// The same for the run itself, whose name is the client's and no label.
+    pub(super) fn announce_root(self) -> Span {
         let shared = &self.shared;
         shared.sinks.ledger.write(Line {
             kind: LineKind::SpanStart,
@@ -132,15 +146,18 @@ impl Span {
 
     /// Sets an attribute; one of the same key is replaced.
     pub fn set(&self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
-        let (key, value) = (key.into(), value.into());
         let mut state = self.state();
-        if state.ended {
-            return;
+        if !state.ended {
+            put(&mut state.attributes, key.into(), value.into());
         }
-        state.otel.set_attribute(KeyValue::new(key.clone(), value.clone()));
-        match state.attributes.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, slot)) => *slot = value,
-            None => state.attributes.push((key, value)),
+    }
+
+    /// Sets an attribute for a plugin. One that the host sets, before or after, goes
+    /// first, also where exporters keep only so many.
+    pub fn set_foreign(&self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
+        let mut state = self.state();
+        if !state.ended {
+            put(&mut state.foreign, key.into(), value.into());
         }
     }
 
@@ -212,6 +229,11 @@ impl Shared {
             return;
         }
         state.ended = true;
+        let State { attributes, foreign, .. } = &mut *state;
+        foreign.retain(|(key, _)| attributes.iter().all(|(known, _)| known != key));
+        attributes.append(foreign);
+        let all: Vec<KeyValue> = attributes.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+        state.otel.set_attributes(all);
         let duration = self.started.elapsed();
         // The wall clock may be set meanwhile: the end is start plus measured time.
         state.otel.end_with_timestamp(self.started_at + duration);
@@ -241,6 +263,13 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+fn put(attributes: &mut Vec<(Cow<'static, str>, Value)>, key: Cow<'static, str>, value: Value) {
+    match attributes.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, slot)) => *slot = value,
+        None => attributes.push((key, value)),
     }
 }
 
