@@ -87,7 +87,7 @@ fn further_rows_of_a_file_fall_behind_other_files() {
         || vec![document(1, "a.rs", "", ""), document(2, "a.rs", "", ""), document(3, "a.rs", "", ""), document(4, "b.rs", "", "")];
     let query = testing::profile("", 0, &[]);
     let fused = [1.0, 0.9, 1.0, 0.5];
-    let got = scores("{}", &query, &fused, documents());
+    let got = scores(r#"{"same_file_decay": 0.6}"#, &query, &fused, documents());
     let expected = [1.0, 0.9 * 0.36, 0.6, 0.5];
     for (got, expected) in got.iter().zip(expected) {
         assert!((got - expected).abs() < 1e-6, "{got} {expected}");
