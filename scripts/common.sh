@@ -34,6 +34,6 @@ target_folder() {
 # Says what the wait is for when the slow dependencies aren't compiled yet.
 announce_wait() {
     if ! compgen -G "$1/release/.fingerprint/faiss-sys-*" >/dev/null; then
-        say "Compiling FAISS and 500 packages: about 16 minutes on two cores, the first time only."
+        say "Compiling FAISS and 550 packages: about 18 minutes on two cores, the first time only."
     fi
 }
