@@ -3,7 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use futures::FutureExt as _;
@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Loaded;
-use crate::envelope::{AnswerEnvelope, FileSlice, IndexStamp, Observability};
+use crate::envelope::{AnswerEnvelope, FileSlice, Observability};
 use crate::index::chunk::Language;
 use crate::index::data_dir::DataDir;
 use crate::index::scan::{FileContent, ScanLimits, ScannedFile, content_hash, read_file};
@@ -27,6 +27,9 @@ use crate::telemetry::{Caller, Run, Span, Telemetry, TelemetryError};
 
 /// How often a server looks whether a new generation was published.
 const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
+/// How long one that could not be opened is left alone: what is wrong may pass, but
+/// trying reads hundreds of megabytes.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A running Spanloom, with or without an index.
 pub struct App {
@@ -35,8 +38,7 @@ pub struct App {
     snapshot: ArcSwapOption<Snapshot>,
     /// Why there is no newer snapshot, when opening it failed.
     open_error: ArcSwapOption<String>,
-    /// What was tried last: name and time of a generation.
-    tried: Mutex<Option<Stamp>>,
+    tried: Mutex<Option<Tried>>,
     data: DataDir,
     embedder: EmbedderSettings,
     settings: SearchSettings,
@@ -45,6 +47,13 @@ pub struct App {
 
 /// A generation's name, and when its manifest was written.
 type Stamp = (String, Option<SystemTime>);
+
+/// The generation that was tried last.
+struct Tried {
+    stamp: Stamp,
+    /// When to try once more; `None` when it could be opened.
+    again_at: Option<Instant>,
+}
 
 /// Why the parts don't fit together.
 #[derive(Debug, thiserror::Error)]
@@ -109,15 +118,19 @@ impl App {
     /// be opened the old one goes on serving. Returns whether there was a change.
     pub fn reload(&self) -> bool {
         let serving = self.snapshot.load().as_ref().map(|snapshot| snapshot.manifest.generation.clone());
-        if let Ok(current) = self.data.current_stamp() {
-            // One that could not be opened is not tried again until it changes.
-            let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-            if tried.as_ref() == Some(&current) {
-                return false;
-            }
-            *tried = Some(current);
+        // One that could not be opened is left alone for a while, unless it changes.
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.data.current_stamp().ok();
+        if let (Some(tried), Some(current)) = (&*tried, &current)
+            && tried.stamp == *current
+            && tried.again_at.is_none_or(|at| Instant::now() < at)
+        {
+            return false;
         }
-        match Snapshot::open_current(&self.data, &self.embedder) {
+        let outcome = Snapshot::open_current(&self.data, &self.embedder);
+        let again_at = outcome.is_err().then(|| Instant::now() + REOPEN_INTERVAL);
+        *tried = current.map(|stamp| Tried { stamp, again_at });
+        match outcome {
             Ok(snapshot) => {
                 tracing::info!(generation = snapshot.manifest.generation, chunks = snapshot.chunks.len(), "index opened");
                 self.snapshot.store(Some(Arc::new(snapshot)));
@@ -158,14 +171,6 @@ impl App {
             record_query_text: self.telemetry.records_query_text(),
         };
         pipeline::search(&host, run, request).await
-    }
-
-    /// What is searched now.
-    ///
-    /// # Errors
-    /// [`RequestError::Unavailable`] without an index.
-    pub fn stamp(&self) -> Result<IndexStamp, RequestError> {
-        Ok(pipeline::stamp(&*self.snapshot()?))
     }
 
     async fn open_file(&self, run: &Run, arguments: OpenFileArguments) -> Result<FileSlice, RequestError> {

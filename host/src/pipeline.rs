@@ -22,7 +22,6 @@ use crate::request::{RequestError, SearchRequest};
 use crate::telemetry::Run;
 use crate::telemetry::conventions::attr;
 use crate::types::Stage;
-pub(crate) use answer::stamp;
 use page::Page;
 
 /// Time and judgement that are not a plugin's.

@@ -178,7 +178,7 @@ fn explain(profile: &QueryProfile, decision: &Decision) -> Json {
 }
 
 /// What was searched, and how old it is.
-pub(crate) fn stamp(snapshot: &Snapshot) -> IndexStamp {
+fn stamp(snapshot: &Snapshot) -> IndexStamp {
     let manifest = &snapshot.manifest;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     IndexStamp {
