@@ -6,7 +6,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use spanloom_plugin::{Call, Decision, Gate, PluginError, Profile, Span, check_range};
+use spanloom_plugin::{Call, Decision, Gate, PluginError, Profile, Span, Value, check_range, explain};
 
 mod budgets;
 mod features;
@@ -98,6 +98,7 @@ impl Gate for Heuristic {
 
     fn decide(&self, stage: &Span, call: &Call, query: &Profile) -> Result<Decision, PluginError> {
         let features = observe(stage, query);
+        explain::features(call, || named(&features));
         let ambiguity = features.ambiguity();
         let (class, why_class) = features.class(&self.0);
         let (rrf_k, why_k) = budgets::rrf_k(&self.0, class);
@@ -145,23 +146,25 @@ impl Heuristic {
 fn observe(stage: &Span, query: &Profile) -> Features {
     let span = stage.child("gate.features");
     let features = Features::of(query);
-    span.set(|| {
-        [
-            ("retrieval.query.words", features.words.into()),
-            ("retrieval.query.terms", features.terms.into()),
-            ("retrieval.query.specificity", features.specificity.into()),
-            ("retrieval.query.unknown_share", features.unknown_share.into()),
-            ("retrieval.query.code_share", features.code_share.into()),
-            ("retrieval.query.question", features.question.into()),
-        ]
-    });
+    span.set(|| named(&features).map(|(name, value)| (format!("retrieval.query.{name}"), value)));
     features
+}
+
+fn named(features: &Features) -> [(&'static str, Value); 6] {
+    [
+        ("words", features.words.into()),
+        ("terms", features.terms.into()),
+        ("specificity", features.specificity.into()),
+        ("unknown_share", features.unknown_share.into()),
+        ("code_share", features.code_share.into()),
+        ("question", features.question.into()),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spanloom_plugin::{Value, parse, testing};
+    use spanloom_plugin::{parse, testing};
 
     fn decide(parameters: &str, limit: u32, query: &Profile) -> Decision {
         let plugin = parse(parameters).and_then(Heuristic::configure);

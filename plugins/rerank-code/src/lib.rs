@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use spanloom_plugin::{Call, Candidates, Documents, PluginError, Profile, Rerank, Span, check_range};
+use serde::Deserialize;
+use spanloom_plugin::{Call, Candidates, Documents, PluginError, Profile, Rerank, Span, check_range, explain};
 
 mod files;
 mod names;
@@ -23,9 +23,6 @@ use files::Kind;
 use query::Query;
 
 spanloom_plugin::export_rerank!(CodeReranker);
-
-/// How many rows an explanation shows.
-const EXPLAINED_ROWS_MAX: usize = 10;
 
 /// What can be set.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -98,8 +95,23 @@ impl Default for Parameters {
 #[derive(Debug)]
 pub struct CodeReranker(Parameters);
 
+/// What an explanation tells of each row: the weighted signals, which add up, and the
+/// two factors that their sum is multiplied with.
+const PART_NAMES: [&str; 10] = [
+    "fused",
+    "exact",
+    "definition",
+    "path",
+    "definition_over_use",
+    "phrase",
+    "proximity",
+    "coverage",
+    "kind_factor",
+    "same_file_factor",
+];
+
 /// Why a row has its score.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 struct Parts {
     id: u64,
     score: f32,
@@ -163,9 +175,7 @@ impl Rerank for CodeReranker {
         self.read_texts(stage, &query, &mut parts, documents)?;
         self.score(&mut parts);
         self.spread(&mut parts, &paths);
-        if call.explain {
-            explain(stage, &parts);
-        }
+        explain::parts(call, PART_NAMES, || parts.iter().map(|row| self.terms(row)));
         Ok(parts.iter().map(|row| row.score).collect())
     }
 }
@@ -250,18 +260,27 @@ impl CodeReranker {
     }
 
     fn score(&self, parts: &mut [Parts]) {
-        let p = &self.0;
         for row in parts {
-            let base = p.fused_weight * row.fused
-                + p.exact_weight * row.exact
-                + p.definition_weight * row.definition
-                + p.path_weight * row.path
-                + p.definition_over_use_weight * row.definition_over_use
-                + p.phrase_weight * row.phrase
-                + p.proximity_weight * row.proximity
-                + p.coverage_weight * row.coverage;
-            row.score = base * row.kind_factor;
+            let [signals @ .., _, _] = self.terms(row);
+            row.score = signals.iter().sum::<f32>() * row.kind_factor;
         }
+    }
+
+    /// What a score is made of, in the order of [`PART_NAMES`].
+    fn terms(&self, row: &Parts) -> [f32; PART_NAMES.len()] {
+        let p = &self.0;
+        [
+            p.fused_weight * row.fused,
+            p.exact_weight * row.exact,
+            p.definition_weight * row.definition,
+            p.path_weight * row.path,
+            p.definition_over_use_weight * row.definition_over_use,
+            p.phrase_weight * row.phrase,
+            p.proximity_weight * row.proximity,
+            p.coverage_weight * row.coverage,
+            row.kind_factor,
+            row.same_file_factor,
+        ]
     }
 
     /// Lowers the second and further rows of each file. Greedy in the order of the
@@ -299,17 +318,6 @@ fn divide_by_maximum(parts: &mut [Parts], signal: fn(&mut Parts) -> &mut f32) {
     if largest > 0.0 {
         parts.iter_mut().for_each(|row| *signal(row) /= largest);
     }
-}
-
-/// Puts the parts of the best scores on the stage span, as JSON.
-fn explain(stage: &Span, parts: &[Parts]) {
-    stage.set(|| {
-        let mut best: Vec<&Parts> = parts.iter().collect();
-        best.sort_by(|a, b| b.score.total_cmp(&a.score));
-        best.truncate(EXPLAINED_ROWS_MAX);
-        let json = serde_json::to_string(&best).unwrap_or_else(|error| error.to_string());
-        [("retrieval.rerank.explain", json.into())]
-    });
 }
 
 #[cfg(test)]

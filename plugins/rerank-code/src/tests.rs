@@ -1,6 +1,6 @@
 //! The reranker as a whole, over documents in memory.
 
-use spanloom_plugin::{Document, Value, parse, testing};
+use spanloom_plugin::{Document, explain, parse, testing};
 
 use super::*;
 
@@ -121,17 +121,17 @@ fn the_host_is_asked_once_for_facts_and_once_for_texts() {
     let (stage, record) = Span::recorded();
     let mut call = testing::call(10);
     call.explain = true;
-    plugin.rerank(&stage, &call, &code_query(), &rows(&[1.0]), &documents).expect("reranked");
+    let scores = plugin.rerank(&stage, &call, &code_query(), &rows(&[1.0]), &documents).expect("reranked");
     let asked = documents.asked();
     assert_eq!((asked.look_ups, asked.texts, asked.scores), (1, 1, 0));
 
     let names: Vec<String> = record.spans().into_iter().map(|span| span.name).collect();
     assert_eq!(names, ["stage", "rerank.features", "rerank.score"]);
-    let stage_span = record.span("stage").expect("the stage span");
-    let Some(Value::Text(json)) = stage_span.attribute("retrieval.rerank.explain") else {
-        panic!("no explanation");
-    };
-    assert!(json.contains(r#""id":1"#) && json.contains("coverage"), "{json}");
+
+    let said = explain::said();
+    let [signals @ .., kind, same_file] = said.parts.as_slice() else { panic!("no parts") };
+    assert_eq!(said.part_names.len(), said.parts.len());
+    assert_eq!(scores, [signals.iter().sum::<f32>() * kind * same_file]);
 }
 
 #[test]

@@ -50,6 +50,7 @@
 pub mod bindings;
 mod columns;
 mod documents;
+pub mod explain;
 #[doc(hidden)]
 pub mod instance;
 pub mod log;
