@@ -10,7 +10,8 @@ const TARGET: &str = "wasm32-wasip2";
 
 fn main() {
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("..");
-    for folder in ["plugins", "wit"] {
+    // The templates, because files that are new among them are embedded as well.
+    for folder in ["plugins", "wit", "host/templates"] {
         println!("cargo::rerun-if-changed={}", workspace.join(folder).display());
     }
     build_plugins(&workspace);

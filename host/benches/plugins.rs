@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use spanloom::index::catalog::ChunkRow;
-use spanloom::plugin::{CallSettings, ChannelRun, Configured, DocumentRows, Plugin, PluginEngine, PluginLimits, SHIPPED};
+use spanloom::plugin::{CallSettings, ChannelRun, Configured, DocumentRows, Grants, Plugin, PluginEngine, SHIPPED, Terms};
 use spanloom::profile::QueryProfile;
 use spanloom::telemetry::{Caller, Telemetry, TelemetrySettings};
 use spanloom::types::{ChannelName, ChunkId, RankedList, Stage};
@@ -35,7 +35,7 @@ impl Host {
                 .expect("telemetry without exporters starts")
         };
         Host {
-            engine: PluginEngine::new(None).expect("the engine starts"),
+            engine: PluginEngine::new(None, false).expect("the engine starts"),
             silent: telemetry(None),
             recorded: telemetry(Some(folder.path().to_path_buf())),
             _folder: folder,
@@ -44,13 +44,16 @@ impl Host {
 
     fn configured(&self, stage: Stage) -> Configured {
         let shipped = SHIPPED.iter().find(|shipped| shipped.stage == stage).expect("every stage has a shipped plugin");
-        let plugin = Plugin::load(&self.engine, shipped.bytes, "shipped", stage, PluginLimits::default()).expect("shipped plugins load");
+        let terms = Terms { grants: Grants::new(shipped.grants.iter().cloned(), |_| None), ..Terms::default() };
+        let within = self.silent.operations().begin("plugin.load");
+        let plugin =
+            Plugin::load(&self.engine, shipped.bytes, "shipped", Some(stage), terms, &within).expect("shipped plugins load");
         Configured::new(plugin, "{}".into()).expect("shipped plugins take their defaults")
     }
 }
 
 fn settings() -> CallSettings {
-    CallSettings { deadline: Instant::now() + Duration::from_secs(10), limit: 10, explain: false }
+    CallSettings { deadline: Instant::now() + Duration::from_secs(10), limit: 10, explain: false, observe: false }
 }
 
 fn lists(channels: usize, rows: usize) -> Vec<Vec<u64>> {
@@ -85,7 +88,7 @@ fn fusion(criterion: &mut Criterion) {
         for (name, telemetry) in [("component", &host.silent), ("component, recorded", &host.recorded)] {
             let run = telemetry.run("semantic_search", &Caller::default(), serde_json::Value::Null);
             group.bench_function(BenchmarkId::new(name, &shape), |bencher| {
-                bencher.iter(|| plugin.fuse(&run.root, settings(), 60.0, black_box(&runs)).expect("the plugin works"));
+                bencher.iter(|| plugin.fuse(&run.root, settings(), 60.0, black_box(&runs)).outcome.expect("the plugin works"));
             });
         }
     }
@@ -112,7 +115,7 @@ fn gate(criterion: &mut Criterion) {
     for (name, telemetry) in [("component", &host.silent), ("component, recorded", &host.recorded)] {
         let run = telemetry.run("semantic_search", &Caller::default(), serde_json::Value::Null);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| plugin.decide(&run.root, settings(), black_box(&asked)).expect("the plugin works"));
+            bencher.iter(|| plugin.decide(&run.root, settings(), black_box(&asked)).outcome.expect("the plugin works"));
         });
     }
     group.finish();
@@ -180,7 +183,7 @@ fn rerank(criterion: &mut Criterion) {
     for (name, telemetry) in [("component", &host.silent), ("component, recorded", &host.recorded)] {
         let run = telemetry.run("semantic_search", &Caller::default(), serde_json::Value::Null);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| plugin.rerank(&run.root, settings(), &asked, black_box(&list), held.clone()).expect("the plugin works"));
+            bencher.iter(|| plugin.rerank(&run.root, settings(), &asked, black_box(&list), held.clone(), None).outcome.expect("the plugin works"));
         });
     }
     group.finish();

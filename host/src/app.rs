@@ -19,22 +19,27 @@ use crate::index::scan::{FileContent, ScanLimits, ScannedFile, content_hash, rea
 use crate::index::snapshot::{OpenError, Snapshot};
 use crate::mcp::{Check, Readiness, SearchService};
 use crate::models::EmbedderSettings;
+use crate::models::scoring::Scorers;
 use crate::pipeline::{self, SearchHost, SearchSettings};
 use crate::plugin::{LoadError, PluginEngine, Plugins};
 use crate::request::{OPEN_LINES_MAX, OpenFileArguments, RequestError, SearchRequest, invalid};
 use crate::telemetry::conventions::{attr, span};
 use crate::telemetry::{Caller, Run, Span, Telemetry, TelemetryError};
+use crate::types::Stage;
 
 /// How often a server looks whether a new generation was published.
 const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
 /// How long one that could not be opened is left alone: what is wrong may pass, but
 /// trying reads hundreds of megabytes.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a server looks whether a component has changed.
+const PLUGIN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A running Spanloom, with or without an index.
 pub struct App {
     telemetry: Telemetry,
     plugins: Arc<Plugins>,
+    scorers: Arc<Scorers>,
     snapshot: ArcSwapOption<Snapshot>,
     /// Why there is no newer snapshot, when opening it failed.
     open_error: ArcSwapOption<String>,
@@ -64,6 +69,8 @@ pub enum AppError {
     Plugin(#[from] LoadError),
     #[error("the plugin engine can't start: {0}")]
     Engine(String),
+    #[error("the scoring models can't be set up: {0}")]
+    Scoring(String),
     #[error(transparent)]
     Open(#[from] OpenError),
 }
@@ -78,11 +85,13 @@ impl App {
         let data = DataDir::new(&loaded.config.data_dir.0);
         let telemetry = Telemetry::start(loaded.telemetry())?;
         let cache = data.path().exists().then(|| data.plugin_cache());
-        let engine = PluginEngine::new(cache.as_deref()).map_err(|error| AppError::Engine(format!("{error:#}")))?;
-        let plugins = Arc::new(Plugins::load(&engine, &loaded.plugins())?);
+        let engine = PluginEngine::new(cache.as_deref(), loaded.counts_fuel()).map_err(|error| AppError::Engine(format!("{error:#}")))?;
+        let plugins = Arc::new(Plugins::load(engine, loaded.plugins(), telemetry.operations())?);
+        let scorers = Arc::new(Scorers::new(loaded.scoring()).map_err(|error| AppError::Scoring(error.to_string()))?);
         let app = App {
             telemetry,
             plugins,
+            scorers,
             snapshot: ArcSwapOption::empty(),
             open_error: ArcSwapOption::empty(),
             tried: Mutex::new(None),
@@ -106,7 +115,7 @@ impl App {
         })
     }
 
-    pub fn plugins(&self) -> &Plugins {
+    pub fn plugins(&self) -> &Arc<Plugins> {
         &self.plugins
     }
 
@@ -159,6 +168,16 @@ impl App {
         }
     }
 
+    /// Watches the files of the plugins until `stop`.
+    pub async fn watch_plugins(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(PLUGIN_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let plugins = self.plugins.clone();
+            let _ = tokio::task::spawn_blocking(move || plugins.refresh(false)).await;
+        }
+    }
+
     /// Answers a search within a run.
     ///
     /// # Errors
@@ -166,7 +185,9 @@ impl App {
     pub async fn search(&self, run: &Run, request: &SearchRequest) -> Result<AnswerEnvelope, RequestError> {
         let host = SearchHost {
             snapshot: self.snapshot()?,
-            plugins: self.plugins.clone(),
+            plugins: self.plugins.set(),
+            recorder: self.plugins.recorder.clone(),
+            scorers: self.scorers.clone(),
             settings: self.settings,
             record_query_text: self.telemetry.records_query_text(),
         };
@@ -220,12 +241,20 @@ impl SearchService for App {
                 detail: self.open_error.load_full().map_or_else(|| "not open yet".into(), |why| (*why).clone()),
             },
         };
-        let plugins = self.plugins.list().into_iter().filter(|(_, active)| *active).map(|(plugin, _)| Check {
-            name: format!("plugin {}", plugin.identity.stage),
-            ok: true,
-            detail: format!("{} {} (sha256 {})", plugin.identity.name, plugin.identity.version, plugin.identity.sha256),
+        let set = self.plugins.set();
+        let serving = Stage::ALL.into_iter().filter_map(|stage| set.active(stage)).map(|active| {
+            let identity = &active.plugin.identity;
+            let out = active.quarantine.left(Instant::now());
+            let rest = out.map(|left| format!("; taken out for {} s more after failures in a row, the fallback serves", left.as_secs() + 1));
+            let detail = format!("{} {} (sha256 {}){}", identity.name, identity.version, identity.sha256, rest.unwrap_or_default());
+            Check { name: format!("plugin {}", identity.stage), ok: out.is_none(), detail }
         });
-        Readiness { ready: index.ok, checks: std::iter::once(index.clone()).chain(plugins).collect() }
+        let refused = self.plugins.refusals().into_iter().map(|refusal| Check {
+            name: format!("plugin file {}", refusal.source),
+            ok: false,
+            detail: format!("{}; the version before it goes on serving", refusal.message),
+        });
+        Readiness { ready: index.ok, checks: std::iter::once(index.clone()).chain(serving).chain(refused).collect() }
     }
 
     fn roots_description(&self) -> String {

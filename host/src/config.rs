@@ -2,6 +2,7 @@
 //! then flags. The only file that reads the environment.
 
 mod parts;
+mod plugins;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -10,9 +11,11 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::plugin::Capability;
+
 pub use schema::{
-    Config, DataDirPath, EmbeddingConfig, EmbeddingKind, ExtraPlugin, IndexConfig, PluginsConfig, ServerConfig, StageConfig,
-    TelemetryConfig, VllmConfig,
+    Config, DataDirPath, EmbeddingConfig, EmbeddingKind, ExtraPlugin, IndexConfig, PluginsConfig, ScorerConfig, ScoringConfig,
+    ServerConfig, StageConfig, TelemetryConfig, VllmConfig,
 };
 
 /// Looked for in the current folder when no other file is named.
@@ -37,8 +40,10 @@ pub struct Loaded {
     pub config: Config,
     /// What the standard `OTEL_*` variables say about export.
     otel: OtelVariables,
-    /// Out of the variable that `embedding.vllm.api_key_variable` names.
-    api_key: Option<String>,
+    /// Values of the variables that hold secrets, by the key that names the variable.
+    secrets: BTreeMap<String, String>,
+    /// Variables that plugins are granted.
+    granted: BTreeMap<String, String>,
     table: Table,
     origins: BTreeMap<String, Origin>,
 }
@@ -97,27 +102,37 @@ pub fn load(file: Option<&Path>, variables: impl Iterator<Item = (String, String
         let problem = error.into_inner().to_string();
         ConfigError::Value { origin: origin_of(&origins, &key), problem: problem.trim().to_owned(), key }
     })?;
-    check(&config).map_err(|(key, problem)| ConfigError::Value { origin: origin_of(&origins, key), key: key.into(), problem })?;
+    check(&config).map_err(|(key, problem)| ConfigError::Value { origin: origin_of(&origins, &key), key, problem })?;
     let table = Table::try_from(&config).unwrap_or_default();
-    let api_key = api_key(&config, &variables, &origins)?;
-    Ok(Loaded { api_key, otel: otel_variables(&variables), config, table, origins })
+    let secrets = secrets(&config, &variables, &origins)?;
+    let granted = config.plugins.granted().filter_map(|capability| match capability {
+        Capability::Environment(name) => variables.get(name).map(|value| (name.clone(), value.clone())),
+        _ => None,
+    });
+    Ok(Loaded { secrets, granted: granted.collect(), otel: otel_variables(&variables), config, table, origins })
 }
 
-fn api_key(
+/// What stands in the variables that the configuration names for secrets.
+fn secrets(
     config: &Config,
     variables: &BTreeMap<String, String>,
     origins: &BTreeMap<String, Origin>,
-) -> Result<Option<String>, ConfigError> {
-    let Some(name) = &config.embedding.vllm.api_key_variable else { return Ok(None) };
-    if config.embedding.kind != EmbeddingKind::Vllm {
-        return Ok(None);
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let embedding = config.embedding.vllm.api_key_variable.as_ref().filter(|_| config.embedding.kind == EmbeddingKind::Vllm);
+    let mut named = vec![("embedding.vllm.api_key_variable".to_owned(), embedding)];
+    named.push(("server.admin_token_variable".to_owned(), config.server.admin_token_variable.as_ref()));
+    named.extend(config.scoring.scorers().map(|(key, scorer)| (format!("{key}.api_key_variable"), scorer.api_key_variable.as_ref())));
+    let mut secrets = BTreeMap::new();
+    for (key, variable) in named {
+        let Some(name) = variable else { continue };
+        let value = variables.get(name).filter(|value| !value.is_empty()).ok_or_else(|| ConfigError::Value {
+            key: key.clone(),
+            origin: origin_of(origins, &key),
+            problem: format!("names the variable `{name}`, which is not set"),
+        })?;
+        secrets.insert(key, value.clone());
     }
-    let key = "embedding.vllm.api_key_variable";
-    variables.get(name).filter(|value| !value.is_empty()).cloned().map(Some).ok_or_else(|| ConfigError::Value {
-        key: key.into(),
-        origin: origin_of(origins, key),
-        problem: format!("names the variable `{name}`, which is not set"),
-    })
+    Ok(secrets)
 }
 
 /// The environment of this process, as [`load`] takes it. Names or values that are
@@ -187,7 +202,7 @@ impl std::fmt::Display for Origin {
 }
 
 /// Every number against its range, every choice against its list.
-fn check(config: &Config) -> Result<(), (&'static str, String)> {
+fn check(config: &Config) -> Result<(), (String, String)> {
     let numbers: [(&'static str, u64, u64, u64); 19] = [
         ("server.body_bytes_max", config.server.body_bytes_max as u64, 1 << 10, 64 << 20),
         ("server.concurrency_max", config.server.concurrency_max as u64, 1, 10_000),
@@ -210,32 +225,26 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
         ("search.channel_deadline_ms", config.search.channel_deadline_ms, 1, 300_000),
     ];
     if let Some((key, value, low, high)) = numbers.into_iter().find(|(_, value, low, high)| !(low..=high).contains(&value)) {
-        return Err((key, format!("is {value}; allowed: {low} to {high}")));
+        return Err((key.into(), format!("is {value}; allowed: {low} to {high}")));
     }
     let recency = config.search.recency;
     if !(0.0..=1.0).contains(&recency.weight) {
-        return Err(("search.recency.weight", format!("is {}; allowed: 0 to 1", recency.weight)));
+        return Err(("search.recency.weight".into(), format!("is {}; allowed: 0 to 1", recency.weight)));
     }
     if !(recency.half_life_days > 0.0 && recency.half_life_days.is_finite()) {
-        return Err(("search.recency.half_life_days", format!("is {}; allowed: over 0", recency.half_life_days)));
+        return Err(("search.recency.half_life_days".into(), format!("is {}; allowed: over 0", recency.half_life_days)));
     }
     if !["grpc", "http/protobuf"].contains(&config.telemetry.otlp_protocol.as_str()) {
-        return Err(("telemetry.otlp_protocol", format!("is `{}`; allowed: grpc, http/protobuf", config.telemetry.otlp_protocol)));
+        return Err(("telemetry.otlp_protocol".into(), format!("is `{}`; allowed: grpc, http/protobuf", config.telemetry.otlp_protocol)));
     }
     if config.embedding.kind == EmbeddingKind::Vllm && config.embedding.vllm.model.is_empty() {
-        return Err(("embedding.vllm.model", "is empty; allowed: the name under which vLLM serves the model".into()));
+        return Err(("embedding.vllm.model".into(), "is empty; allowed: the name under which vLLM serves the model".into()));
     }
-    config.plugins.limits.check().map_err(|problem| ("plugins.limits", problem))?;
-    for (key, stage) in
-        [("plugins.gate", &config.plugins.gate), ("plugins.fusion", &config.plugins.fusion), ("plugins.rerank", &config.plugins.rerank)]
-    {
-        if stage.plugin.is_some() && stage.path.is_some() {
-            return Err((key, "has both `plugin` and `path`; allowed: one of them".into()));
-        }
-    }
+    config.plugins.check()?;
+    config.scoring.check()?;
     for (key, address) in [("server.bind", &config.server.bind), ("server.metrics_bind", &config.server.metrics_bind)] {
         if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
-            return Err((key, format!("is `{address}`; allowed: ADDRESS:PORT, such as 127.0.0.1:8000")));
+            return Err((key.into(), format!("is `{address}`; allowed: ADDRESS:PORT, such as 127.0.0.1:8000")));
         }
     }
     Ok(())

@@ -3,8 +3,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
+use crate::explanation::{Explanation, FindingExplanation};
 use crate::types::{ChannelName, ChunkId};
 
 /// The answer to a search.
@@ -31,7 +31,7 @@ pub struct AnswerEnvelope {
     pub next_cursor: Option<String>,
     /// How the stages decided, when `explain` was set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub explanation: Option<Json>,
+    pub explanation: Option<Explanation>,
 }
 
 /// One piece of code or text.
@@ -60,7 +60,7 @@ pub struct Finding {
     pub commit: Option<String>,
     /// The finding's way through the stages, when `explain` was set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub explanation: Option<Json>,
+    pub explanation: Option<FindingExplanation>,
 }
 
 /// A channel's part in a finding.

@@ -10,6 +10,7 @@ pub mod code;
 pub mod config;
 pub mod engines;
 pub mod envelope;
+pub mod explanation;
 pub mod http;
 pub mod index;
 pub mod mcp;

@@ -5,9 +5,11 @@
 //! it; only a request that can't be understood fails.
 
 mod answer;
+mod explain;
 mod find;
 mod judge;
 mod page;
+mod record;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,11 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::{AnswerEnvelope, Degraded};
 use crate::index::snapshot::Snapshot;
-use crate::plugin::{CallSettings, Configured, Plugins};
+use crate::models::scoring::Scorers;
+use crate::plugin::recorder::{Recorder, RunRecording};
+use crate::plugin::{CallSettings, ChannelRun, Configured, Decision, PluginSet};
+use crate::profile::QueryProfile;
 use crate::recency::RecencySettings;
 use crate::request::{RequestError, SearchRequest};
-use crate::telemetry::Run;
 use crate::telemetry::conventions::attr;
+use crate::telemetry::{Run, Span};
 use crate::types::Stage;
 use page::Page;
 
@@ -51,13 +56,30 @@ impl Default for SearchSettings {
     }
 }
 
-/// What a search needs: one generation, the plugins, the settings.
+/// What a search needs: one generation, the plugins of this moment, the settings.
 pub struct SearchHost {
     pub snapshot: Arc<Snapshot>,
-    pub plugins: Arc<Plugins>,
+    pub plugins: Arc<PluginSet>,
+    pub recorder: Arc<Recorder>,
+    pub scorers: Arc<Scorers>,
     pub settings: SearchSettings,
     /// Whether the text of queries may stand in spans.
     pub record_query_text: bool,
+}
+
+/// One search: what its stages have in common.
+#[derive(Clone)]
+struct Search<'a> {
+    host: &'a SearchHost,
+    run: &'a Run,
+    request: &'a SearchRequest,
+    page: &'a Page,
+    chosen: &'a Chosen,
+    call: CallSettings,
+    /// Whoever records the calls of this run.
+    recording: Option<&'a RunRecording>,
+    /// Whether this is the ranking that is answered with, and not one to compare with.
+    answers: bool,
 }
 
 /// What went otherwise than asked, collected along the way.
@@ -84,22 +106,38 @@ pub async fn search(host: &SearchHost, run: &Run, request: &SearchRequest) -> Re
     describe(host, run, request);
     let page = Page::of(request)?;
     let chosen = choose(host, request).await?;
+    let recording = host.recorder.admit();
     let call = CallSettings {
         deadline: Instant::now() + Duration::from_millis(host.settings.deadline_ms),
         limit: page.first_limit,
         explain: request.explain,
+        observe: recording.is_some(),
     };
+    let search = Search { host, run, request, page: &page, chosen: &chosen, call, recording: recording.as_ref(), answers: true };
     let mut notes = Notes::default();
 
-    let profile = find::profile(host, root, request).await?;
-    let decision = judge::gate(&chosen.gate, root, call, &profile, request, &mut notes).await;
-    let vector = find::embed(host, root, call, &profile, &decision, &mut notes).await;
-    let runs = find::gather(host, root, call, &profile, &decision, vector, request, &mut notes).await;
-    let fused = judge::fuse(&chosen.fusion, root, call, &decision, &runs, &mut notes).await;
-    let boosted = find::recency_boost(host, root, &fused);
-    let candidates = find::hydrate(host, root, boosted, page.needs(decision.rerank_depth), &mut notes).await;
-    let ranked = judge::rerank(&chosen.rerank, root, call, &profile, &decision, candidates, host.wants_rerank(request), &mut notes).await;
-    Ok(answer::envelope(host, run, request, &page, &profile, &decision, &runs, &fused, ranked, notes))
+    let profile = find::profile(&search, root).await?;
+    let decided = judge::gate(&search, root, &profile, &mut notes).await;
+    let vector = find::embed(&search, root, &profile, &decided.decision, &mut notes).await;
+    let runs = find::gather(&search, root, &profile, &decided.decision, vector, &mut notes).await;
+    let ranked = rank(&search, root, &profile, &decided.decision, &runs, &mut notes).await;
+    let without = explain::without_each_channel(&search, root, &profile, &decided.decision, &runs, &mut notes).await;
+    Ok(answer::envelope(&search, &answer::Told { profile: &profile, decided: &decided, runs: &runs, ranked: &ranked, without }, notes))
+}
+
+/// From the channels' lists to the final order.
+async fn rank(
+    search: &Search<'_>,
+    parent: &Span,
+    profile: &Arc<QueryProfile>,
+    decision: &Decision,
+    runs: &[ChannelRun],
+    notes: &mut Notes,
+) -> judge::Ranked {
+    let fused = judge::fuse(search, parent, decision, runs, notes).await;
+    let boosted = find::recency_boost(search, parent, &fused);
+    let candidates = find::hydrate(search, parent, boosted, search.page.needs(decision.rerank_depth), notes).await;
+    judge::rerank(search, parent, profile, decision, fused, candidates, notes).await
 }
 
 fn describe(host: &SearchHost, run: &Run, request: &SearchRequest) {
@@ -122,9 +160,24 @@ async fn choose(host: &SearchHost, request: &SearchRequest) -> Result<Chosen, Re
     .map_err(RequestError::Unavailable)?
 }
 
-impl SearchHost {
-    fn wants_rerank(&self, request: &SearchRequest) -> bool {
-        request.rerank_enabled.unwrap_or(self.settings.rerank)
+impl Search<'_> {
+    fn wants_rerank(&self) -> bool {
+        self.request.rerank_enabled.unwrap_or(self.host.settings.rerank)
+    }
+
+    /// Opens a stage. Those of a ranking that is only compared with are no stages of
+    /// the run.
+    fn stage(&self, parent: &Span, name: &'static str) -> Span {
+        self.announced(parent.child(name))
+    }
+
+    /// A stage that asks another system.
+    fn client_stage(&self, parent: &Span, name: &'static str) -> Span {
+        self.announced(parent.client(name))
+    }
+
+    fn announced(&self, span: Span) -> Span {
+        if self.answers { span.announce() } else { span }
     }
 }
 

@@ -56,7 +56,7 @@ pub fn run(loaded: &Loaded, arguments: &DoctorArgs) -> Result<(), Failure> {
     }
     match App::start(loaded) {
         Ok(app) => {
-            for (plugin, active) in app.plugins().list() {
+            for (plugin, active) in app.plugins().set().list() {
                 let identity = &plugin.identity;
                 findings.push(Finding::ok(
                     "plugin",

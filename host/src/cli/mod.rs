@@ -2,7 +2,7 @@
 
 mod doctor;
 mod index;
-mod plugins;
+mod plugin;
 mod search;
 mod serve;
 mod status;
@@ -54,9 +54,9 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look at the plugins
+    /// Write, test, measure and look at plugins
     #[command(subcommand)]
-    Plugin(plugins::PluginCommand),
+    Plugin(plugin::PluginCommand),
 }
 
 #[derive(Subcommand)]
@@ -117,7 +117,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(arguments) => status::run(&loaded, &arguments),
         Command::Doctor(arguments) => doctor::run(&loaded, &arguments),
         Command::Config(ConfigCommand::Show) => print(&loaded.show()),
-        Command::Plugin(command) => plugins::run(&loaded, &command),
+        Command::Plugin(command) => plugin::run(&loaded, &command),
     }
 }
 

@@ -9,6 +9,7 @@ use toml::Value;
 use super::{Failure, runtime};
 use crate::app::App;
 use crate::config::{Flag, Loaded};
+use crate::http::Admin;
 use crate::index::data_dir::DataDir;
 use crate::mcp::SearchService;
 
@@ -58,11 +59,13 @@ async fn serve(loaded: &Loaded, app: Arc<App>) -> Result<(), Failure> {
         eprintln!("{}: {}", check.name, check.detail);
     }
     let watcher = tokio::spawn(app.clone().watch(stop.clone()));
+    let plugin_watcher = tokio::spawn(app.clone().watch_plugins(stop.clone()));
     let scrape = tokio::spawn(crate::http::metrics::serve(metrics, app.telemetry().metrics(), stop.clone()));
-    let outcome = crate::http::serve(listener, app, loaded.http(), signalled()).await;
+    let admin = Admin::new(app.plugins().clone(), loaded.admin_token());
+    let outcome = crate::http::serve(listener, app, Some(admin), loaded.http(), signalled()).await;
     stop.cancel();
-    // Both end by the token; a panic in them has been logged.
-    let _ = tokio::join!(watcher, scrape);
+    // All end by the token; a panic in them has been logged.
+    let _ = tokio::join!(watcher, plugin_watcher, scrape);
     outcome.map_err(Failure::failed)
 }
 

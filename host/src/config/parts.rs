@@ -13,9 +13,9 @@ use crate::index::scan::ScanLimits;
 use crate::models::EmbedderSettings;
 use crate::models::lsa::LsaOptions;
 use crate::models::vllm::VllmSettings;
-use crate::plugin::{PluginSettings, PluginSource, SHIPPED, StageSettings};
+use crate::models::scoring::ScoringSettings;
+use crate::plugin::PluginSettings;
 use crate::telemetry::{Export, TelemetrySettings};
-use crate::types::Stage;
 
 impl Loaded {
     pub fn telemetry(&self) -> TelemetrySettings {
@@ -70,7 +70,7 @@ impl Loaded {
                     base_url: vllm.url.clone(),
                     model: vllm.model.clone(),
                     dimension: vllm.dimension,
-                    api_key: self.api_key.clone(),
+                    api_key: self.secrets.get("embedding.vllm.api_key_variable").cloned(),
                     batch_size: vllm.batch_size,
                     concurrency: vllm.concurrency,
                     timeout_ms: vllm.timeout_ms,
@@ -86,23 +86,26 @@ impl Loaded {
     }
 
     pub fn plugins(&self) -> PluginSettings {
-        let config = &self.config.plugins;
-        let stages = [(Stage::Gate, &config.gate), (Stage::Fusion, &config.fusion), (Stage::Rerank, &config.rerank)]
-            .into_iter()
-            .filter_map(|(stage, choice)| {
-                let shipped = || SHIPPED.iter().find(|shipped| shipped.stage == stage).map(|shipped| shipped.name.to_owned());
-                let source = match (&choice.path, &choice.plugin) {
-                    (Some(path), _) => PluginSource::File(path.clone()),
-                    (None, name) => PluginSource::Shipped(name.clone().or_else(shipped)?),
-                };
-                Some((stage, StageSettings { source, parameters: choice.parameters.clone() }))
-            })
-            .collect();
-        PluginSettings {
-            stages,
-            extra: config.extra.iter().map(|extra| (extra.stage, extra.path.clone())).collect(),
-            limits: config.limits,
-        }
+        self.config.plugins.settings(&self.granted)
+    }
+
+    /// Models that plugins may be granted.
+    pub fn scoring(&self) -> ScoringSettings {
+        let keys = self.secrets.iter().filter_map(|(key, value)| Some((key.strip_suffix(".api_key_variable")?.to_owned(), value.clone())));
+        self.config.scoring.settings(&keys.collect())
+    }
+
+    /// Whether any plugin's computation is counted.
+    pub fn counts_fuel(&self) -> bool {
+        let settings = self.plugins();
+        let stages = settings.stages.values().filter_map(|stage| stage.terms.as_ref());
+        let mut all = stages.chain(settings.extra.iter().map(|extra| &extra.terms)).chain([&settings.terms]);
+        all.any(|terms| terms.limits.fuel_max > 0)
+    }
+
+    /// What the admin endpoints want to see from whoever is not on this machine.
+    pub fn admin_token(&self) -> Option<String> {
+        self.secrets.get("server.admin_token_variable").cloned()
     }
 
     pub fn http(&self) -> HttpSettings {

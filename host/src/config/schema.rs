@@ -11,7 +11,7 @@ use crate::index::chunk::ChunkLimits;
 use crate::index::scan::ScanLimits;
 use crate::models::lsa::LsaOptions;
 use crate::pipeline::SearchSettings;
-use crate::plugin::PluginLimits;
+use crate::plugin::{Capability, PluginLimits, QuarantineSettings};
 use crate::types::Stage;
 
 /// The effective configuration.
@@ -25,6 +25,7 @@ pub struct Config {
     pub embedding: EmbeddingConfig,
     pub search: SearchSettings,
     pub plugins: PluginsConfig,
+    pub scoring: ScoringConfig,
     pub telemetry: TelemetryConfig,
 }
 
@@ -58,6 +59,10 @@ pub struct ServerConfig {
     pub allowed_hosts: Vec<String>,
     /// How long requests in flight may take when the server stops, in milliseconds.
     pub shutdown_grace_ms: u64,
+    /// Name of the environment variable that holds the bearer token of the admin
+    /// endpoints. Without it they answer callers of this machine only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_token_variable: Option<String>,
 }
 
 impl Default for ServerConfig {
@@ -71,6 +76,7 @@ impl Default for ServerConfig {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             shutdown_grace_ms: 10_000,
+            admin_token_variable: None,
         }
     }
 }
@@ -190,25 +196,48 @@ impl Default for VllmConfig {
     }
 }
 
-/// A stage's plugin: a shipped one by name, or a component in a file.
+/// A stage's plugin: a loaded one by name, or a component in a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StageConfig {
-    /// Name of a shipped or extra plugin.
+    /// Name of a shipped or extra plugin, or one of the folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<String>,
     /// A component instead of a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// The one component that may serve, by its digest in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// What it may use beyond its arguments; without it shipped plugins have what they
+    /// need and others nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Vec<Capability>>,
+    /// Limits that differ from `plugins.limits`.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub limits: Map<String, Json>,
+    /// Golden cases that a version has to pass before it serves: a folder or a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cases: Option<PathBuf>,
     /// As the plugin's schema has them; see `spanloom plugin list --json`.
     pub parameters: Map<String, Json>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A component that requests may name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtraPlugin {
     pub stage: Stage,
     pub path: PathBuf,
+    /// See [`StageConfig`], as the following ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Capability>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub limits: Map<String, Json>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cases: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -217,9 +246,66 @@ pub struct PluginsConfig {
     pub gate: StageConfig,
     pub fusion: StageConfig,
     pub rerank: StageConfig,
+    /// A folder whose components (`*.wasm`) are all loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
     pub limits: PluginLimits,
+    pub quarantine: QuarantineSettings,
     /// Components that requests may name.
     pub extra: Vec<ExtraPlugin>,
+}
+
+/// A model that scores rows for rerankers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScorerConfig {
+    /// `http://host:port` of vLLM, with or without `/v1`.
+    pub url: String,
+    /// The served name of the model.
+    pub model: String,
+    /// Name of the environment variable that holds the key; the key itself is never in a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_variable: Option<String>,
+    /// One request in milliseconds, 1 to 60,000; a call's own limit is lower.
+    pub timeout_ms: u64,
+    /// Documents in one request, 1 to 1,024.
+    pub batch_size: usize,
+    /// Requests at once, 1 to 64.
+    pub concurrency: usize,
+    /// 1 to 10.
+    pub attempts_max: u32,
+    /// Bytes of a document that are sent, 64 to 1,048,576.
+    pub document_bytes_max: usize,
+    /// Written before the query and before each document, for models trained that way.
+    pub query_prefix: String,
+    pub document_prefix: String,
+}
+
+impl Default for ScorerConfig {
+    fn default() -> Self {
+        ScorerConfig {
+            url: "http://127.0.0.1:8002".into(),
+            model: String::new(),
+            api_key_variable: None,
+            timeout_ms: 2_000,
+            batch_size: 32,
+            concurrency: 2,
+            attempts_max: 2,
+            document_bytes_max: 8_192,
+            query_prefix: String::new(),
+            document_prefix: String::new(),
+        }
+    }
+}
+
+/// Models that plugins may be granted; without a section there is none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScoringConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cross_encoder: Option<ScorerConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_interaction: Option<ScorerConfig>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

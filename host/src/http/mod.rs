@@ -1,13 +1,17 @@
 //! The HTTP server: MCP at `/mcp`, liveness at `/healthz`, readiness at `/readyz`.
 //!
+//! Plugins are looked at and exchanged at `/admin/plugins` (see [`admin`]).
+//!
 //! A request to `/mcp` passes [`guard`] (who may ask), [`exchange`] (how much, how
 //! many, how long; ids on the way out) and then rmcp, which calls the tools.
 
+mod admin;
 mod exchange;
 mod guard;
 pub mod metrics;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{McpServer, SearchService};
+pub use admin::Admin;
 use exchange::Exchange;
 use guard::Guard;
 
@@ -75,14 +80,18 @@ impl Default for HttpSettings {
 pub async fn serve(
     listener: TcpListener,
     service: Arc<dyn SearchService>,
+    admin: Option<Admin>,
     settings: HttpSettings,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let guard = Arc::new(Guard::new(&settings, listener.local_addr()?));
     let sessions = Arc::new(LocalSessionManager::default());
     let closing = CancellationToken::new();
-    let exchange = Arc::new(Exchange::new(&settings, service.clone(), guard, sessions.clone()));
-    let app = router(service, &settings, exchange.clone(), sessions.clone(), closing.clone());
+    let exchange = Arc::new(Exchange::new(&settings, service.clone(), guard.clone(), sessions.clone()));
+    let mut app = router(service, &settings, exchange.clone(), sessions.clone(), closing.clone());
+    if let Some(admin) = admin {
+        app = app.merge(admin::router(admin, guard));
+    }
 
     let stop = CancellationToken::new();
     // A set, because it ends the task when this future is dropped.
@@ -93,6 +102,7 @@ pub async fn serve(
             tracing::debug!(%error, "TCP_NODELAY can't be set");
         }
     });
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     serving.spawn(axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
     tokio::select! {
         result = serving.join_next() => return served(result),

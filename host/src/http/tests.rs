@@ -34,7 +34,7 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let double = Double::new();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(serve(listener, double.clone(), settings, async {
+        let serving = tokio::spawn(serve(listener, double.clone(), None, settings, async {
             // An error means that the test is over.
             let _ = stopped.await;
         }));

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{Check, Readiness, SearchService};
+use crate::explanation::FindingExplanation;
 use crate::envelope::{AnswerEnvelope, Contribution, Coverage, FileSlice, Finding, IndexStamp, Observability};
 use crate::request::{OpenFileArguments, RequestError, SearchRequest};
 use crate::telemetry::{Caller, Run, Span, Telemetry, TelemetrySettings, ledger};
@@ -179,4 +180,20 @@ pub(crate) fn slice(text: &str) -> FileSlice {
 /// Arguments of a search.
 pub(crate) fn query(text: &str) -> Json {
     json!({"query": text, "limit": 2})
+}
+
+/// A finding's way through the stages.
+pub fn explanation() -> FindingExplanation {
+    FindingExplanation {
+        channels: Vec::new(),
+        fused_rank: 1,
+        fused_score: 0.5,
+        boosted_rank: 1,
+        boosted_score: 0.5,
+        boost: 1.0,
+        rerank_score: Some(0.75),
+        rerank_parts: serde_json::Map::new(),
+        final_rank: 1,
+        without: std::collections::BTreeMap::new(),
+    }
 }

@@ -80,7 +80,7 @@ fn drop_explanations(envelope: &mut AnswerEnvelope, frame: &mut usize) -> Option
             break;
         }
         if let Some(explanation) = finding.explanation.take() {
-            *frame = frame.saturating_sub(2 * explanation.to_string().chars().count());
+            *frame = frame.saturating_sub(frame_chars(&explanation, explanation.to_string().chars().count()));
             from = Some(finding.rank);
         }
     }
@@ -136,7 +136,6 @@ fn char_cost(c: char) -> usize {
 mod tests {
     use super::*;
     use crate::mcp::double;
-    use serde_json::json;
 
     fn chars(envelope: &AnswerEnvelope) -> usize {
         frame_chars(envelope, text::answer(envelope).chars().count())
@@ -172,7 +171,9 @@ mod tests {
     fn explanations_give_way_before_texts() {
         let mut explained = double::envelope(50);
         for finding in &mut explained.findings {
-            finding.explanation = Some(json!({"why": "x".repeat(2_000)}));
+            let mut why = double::explanation();
+            why.rerank_parts.insert("why".into(), "x".repeat(2_000).into());
+            finding.explanation = Some(why);
         }
         envelope(&mut explained);
         assert!(chars(&explained) <= ANSWER_CHARS_MAX, "{}", chars(&explained));

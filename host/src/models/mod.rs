@@ -1,8 +1,10 @@
-//! Models that turn text into vectors. Which one serves is a matter of configuration.
+//! Models that turn text into vectors, or compare texts. Which ones serve is a matter of
+//! configuration.
 
 pub mod builtin;
 pub mod linalg;
 pub mod lsa;
+pub mod scoring;
 pub mod vllm;
 
 use futures::future::BoxFuture;
@@ -53,7 +55,7 @@ pub trait Embedder: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<f32>, EmbedError>>;
 }
 
-/// Why there are no vectors.
+/// Why a model gave no vectors, or no scores.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
     /// Nobody answered, or not in time, also after retries.

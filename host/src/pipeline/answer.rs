@@ -1,54 +1,55 @@
 //! From ranked rows to the envelope that a client gets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value as Json, json};
-
-use super::judge::Ranked;
+use super::explain::Without;
+use super::judge::{Decided, Placed, Ranked};
 use super::page::Page;
-use super::{Notes, SearchHost};
+use super::{Notes, Search};
 use crate::envelope::{AnswerEnvelope, Contribution, Coverage, Finding, IndexStamp, Observability};
+use crate::explanation::{
+    BudgetExplanation, ChannelExplanation, Explanation, FindingExplanation, GateExplanation, PluginStamp, QueryExplanation, TermExplanation,
+};
 use crate::index::snapshot::Snapshot;
 use crate::index::tokenize::Tokenizer;
-use crate::plugin::{ChannelRun, Decision, Fused};
+use crate::plugin::{ChannelRun, Configured};
 use crate::profile::QueryProfile;
 use crate::request::SearchRequest;
-use crate::telemetry::Run;
 use crate::telemetry::conventions::{attr, span};
 use crate::telemetry::texts;
-use crate::types::ChunkId;
+use crate::types::{ChunkId, Stage};
 
 /// What an answer with something degraded is worth, against a whole one.
 const DEGRADED_CONFIDENCE: f32 = 0.8;
 
+/// What the stages found out.
+pub(super) struct Told<'a> {
+    pub profile: &'a QueryProfile,
+    pub decided: &'a Decided,
+    pub runs: &'a [ChannelRun],
+    pub ranked: &'a Ranked,
+    pub without: Without,
+}
+
 /// Writes the answer.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn envelope(
-    host: &SearchHost,
-    run: &Run,
-    request: &SearchRequest,
-    page: &Page,
-    profile: &QueryProfile,
-    decision: &Decision,
-    runs: &[ChannelRun],
-    fused: &Fused,
-    ranked: Ranked,
-    mut notes: Notes,
-) -> AnswerEnvelope {
-    let stage = run.root.child(span::ENVELOPE).announce();
-    let places = Places::of(runs);
-    let findings: Vec<Finding> = ranked
+pub(super) fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: Notes) -> AnswerEnvelope {
+    let Search { host, run, request, page, .. } = *search;
+    let stage = search.stage(&run.root, span::ENVELOPE);
+    let places = Places::of(told.runs);
+    let candidates = &told.ranked.candidates;
+    let findings: Vec<Finding> = told
+        .ranked
         .placed
         .iter()
-        .enumerate()
+        .zip(1..)
         .skip(page.offset)
         .take(page.limit)
-        .map(|(at, placed)| {
-            let row = &ranked.candidates.rows[placed.row];
-            let fused_row = ranked.candidates.fused_rows[placed.row];
+        .map(|(placed, rank)| {
+            let row = &candidates.rows[placed.row];
+            let parts = told.ranked.fused.contributions_of(candidates.fused_rows[placed.row]);
             Finding {
-                rank: at as u32 + 1,
+                rank,
                 chunk_id: row.id,
                 path: row.path.clone(),
                 start_line: row.start_line,
@@ -57,17 +58,9 @@ pub(super) fn envelope(
                 language: row.language.clone(),
                 score: placed.score,
                 text: row.text.clone(),
-                contributions: places.contributions(row.id, fused.contributions_of(fused_row)),
+                contributions: places.contributions(row.id, parts),
                 commit: row.commit.clone(),
-                explanation: request.explain.then(|| {
-                    json!({
-                        "fused_rank": fused_row + 1,
-                        "fused_score": fused.list.scores.get(fused_row),
-                        "boosted_rank": placed.row + 1,
-                        "boosted_score": ranked.candidates.list.scores.get(placed.row),
-                        "rerank_score": placed.rerank_score,
-                    })
-                }),
+                explanation: request.explain.then(|| told.way(&places, row.id, placed, rank)),
             }
         })
         .collect();
@@ -77,8 +70,8 @@ pub(super) fn envelope(
             "the index has changed since the first page ({first} then, {generation} now): findings may repeat or be missing"
         ));
     }
-    let more = ranked.placed.len() + ranked.candidates.beyond > page.end();
-    let confidence = confidence(profile, &findings, runs, !notes.degraded.is_empty());
+    let more = told.ranked.placed.len() + candidates.beyond.len() > page.end();
+    let confidence = confidence(told.profile, &findings, told.runs, !notes.degraded.is_empty());
     let answer = AnswerEnvelope {
         answer: sentence(request, &findings, page),
         confidence,
@@ -87,7 +80,7 @@ pub(super) fn envelope(
         index: stamp(&host.snapshot),
         observability: Observability { trace_id: run.trace_id(), run_id: run.id.clone() },
         next_cursor: (more && !findings.is_empty()).then(|| page.next(generation)),
-        explanation: request.explain.then(|| explain(profile, decision)),
+        explanation: request.explain.then(|| told.explanation(search)),
         findings,
     };
     stage.set(attr::FINDINGS, answer.findings.len() as i64);
@@ -99,6 +92,78 @@ pub(super) fn envelope(
         run.root.set(attr::WARNINGS, texts(answer.warnings.iter().cloned()));
     }
     answer
+}
+
+impl Told<'_> {
+    /// A finding's way through the stages.
+    fn way(&self, places: &Places, id: ChunkId, placed: &Placed, rank: u32) -> FindingExplanation {
+        let Ranked { fused, candidates, explained, .. } = self.ranked;
+        let fused_row = candidates.fused_rows[placed.row];
+        let fused_score = fused.list.scores.get(fused_row).copied().unwrap_or_default();
+        let boosted_score = candidates.list.scores.get(placed.row).copied().unwrap_or_default();
+        FindingExplanation {
+            channels: places.explained(id, fused.contributions_of(fused_row)),
+            fused_rank: fused_row as u32 + 1,
+            fused_score,
+            boosted_rank: placed.row as u32 + 1,
+            boosted_score,
+            boost: if fused_score > 0.0 { boosted_score / fused_score } else { 1.0 },
+            rerank_score: placed.rerank_score,
+            rerank_parts: placed.rerank_score.and_then(|_| explained.parts_of(placed.row)).unwrap_or_default(),
+            final_rank: rank,
+            without: self.without.iter().map(|(channel, ranks)| (*channel, ranks.get(&id).copied())).collect(),
+        }
+    }
+
+    fn explanation(&self, search: &Search<'_>) -> Explanation {
+        let decision = &self.decided.decision;
+        let profile = self.profile;
+        let mut plugins = BTreeMap::from([
+            (Stage::Gate, plugin_stamp(&search.chosen.gate)),
+            (Stage::Fusion, plugin_stamp(&search.chosen.fusion)),
+        ]);
+        if self.ranked.reranked {
+            plugins.insert(Stage::Rerank, plugin_stamp(&search.chosen.rerank));
+        }
+        Explanation {
+            query: QueryExplanation {
+                terms: profile
+                    .terms
+                    .iter()
+                    .zip(&profile.document_frequencies)
+                    .map(|(term, &document_frequency)| TermExplanation { term: term.clone(), document_frequency })
+                    .collect(),
+                documents: profile.documents,
+                identifiers: profile.identifiers.clone(),
+                phrases: profile.phrases.clone(),
+            },
+            gate: GateExplanation {
+                features: self.decided.features.clone(),
+                class: decision.class.clone(),
+                ambiguity: decision.ambiguity,
+                budgets: decision
+                    .budgets
+                    .iter()
+                    .map(|budget| BudgetExplanation {
+                        channel: budget.channel,
+                        depth: budget.depth,
+                        weight: budget.weight,
+                        reason: budget.reason.clone(),
+                    })
+                    .collect(),
+                rrf_k: decision.rrf_k,
+                rm3: decision.rm3,
+                rerank_depth: decision.rerank_depth,
+                reasons: decision.reasons.clone(),
+            },
+            plugins,
+        }
+    }
+}
+
+fn plugin_stamp(plugin: &Configured) -> PluginStamp {
+    let identity = &plugin.plugin.identity;
+    PluginStamp { name: identity.name.clone(), version: identity.version.clone(), sha256: identity.sha256.clone() }
 }
 
 /// Where each chunk stands in each run.
@@ -115,14 +180,28 @@ impl<'a> Places<'a> {
 
     fn contributions(&self, id: ChunkId, parts: &[f32]) -> Vec<Contribution> {
         let total: f32 = parts.iter().map(|part| part.max(0.0)).sum();
+        self.explained(id, parts)
+            .into_iter()
+            .map(|part| {
+                let share = if total > 0.0 { part.contribution.max(0.0) / total } else { 0.0 };
+                Contribution { channel: part.channel, rank: part.rank, score: part.score, share }
+            })
+            .collect()
+    }
+
+    fn explained(&self, id: ChunkId, parts: &[f32]) -> Vec<ChannelExplanation> {
         self.runs
             .iter()
             .enumerate()
             .filter_map(|(column, run)| {
                 let at = *self.by_id[column].get(&id)?;
-                let part = parts.get(column).copied().unwrap_or(0.0).max(0.0);
-                let share = if total > 0.0 { part / total } else { 0.0 };
-                Some(Contribution { channel: run.channel, rank: at as u32 + 1, score: run.list.scores[at], share })
+                Some(ChannelExplanation {
+                    channel: run.channel,
+                    rank: at as u32 + 1,
+                    score: run.list.scores[at],
+                    weight: run.weight,
+                    contribution: parts.get(column).copied().unwrap_or(0.0),
+                })
             })
             .collect()
     }
@@ -153,28 +232,6 @@ fn confidence(profile: &QueryProfile, findings: &[Finding], runs: &[ChannelRun],
     let agreement = if runs.is_empty() { 0.0 } else { best.contributions.len() as f32 / runs.len() as f32 };
     let whole = coverage * (0.5 + 0.5 * agreement);
     (if degraded { whole * DEGRADED_CONFIDENCE } else { whole }).clamp(0.0, 1.0)
-}
-
-fn explain(profile: &QueryProfile, decision: &Decision) -> Json {
-    json!({
-        "profile": {
-            "terms": profile.terms.iter().zip(&profile.document_frequencies).map(|(term, frequency)| json!({"term": term, "document_frequency": frequency})).collect::<Vec<_>>(),
-            "documents": profile.documents,
-            "identifiers": profile.identifiers,
-            "phrases": profile.phrases,
-        },
-        "gate": {
-            "class": decision.class,
-            "ambiguity": decision.ambiguity,
-            "rrf_k": decision.rrf_k,
-            "rm3": decision.rm3,
-            "rerank_depth": decision.rerank_depth,
-            "budgets": decision.budgets.iter().map(|budget| json!({
-                "channel": budget.channel, "depth": budget.depth, "weight": budget.weight, "reason": budget.reason,
-            })).collect::<Vec<_>>(),
-            "reasons": decision.reasons,
-        },
-    })
 }
 
 /// What was searched, and how old it is.

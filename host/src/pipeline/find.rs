@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
 
-use super::{Notes, SearchHost, blocking};
+use super::{Notes, Search, blocking};
 use crate::channels::{Bm25Channel, Channel, ChannelError, ChannelQuery, DenseChannel};
 use crate::index::catalog::ChunkRow;
 use crate::index::snapshot::{Admitted, Snapshot};
-use crate::plugin::{CallSettings, ChannelRun, Decision, Fused};
+use crate::plugin::{ChannelRun, Decision, Fused};
 use crate::profile::QueryProfile;
 use crate::request::{RequestError, SearchRequest};
 use crate::telemetry::conventions::{attr, event, span};
@@ -31,14 +31,14 @@ pub(super) struct Candidates {
     pub list: RankedList,
     pub rows: Arc<Vec<ChunkRow>>,
     /// Rows that were ranked and are not hydrated, further down.
-    pub beyond: usize,
+    pub beyond: Vec<ChunkId>,
 }
 
 /// Looks at the query. Fails only when the text index does, without which nothing
 /// can be found at all.
-pub(super) async fn profile(host: &SearchHost, root: &Span, request: &SearchRequest) -> Result<Arc<QueryProfile>, RequestError> {
-    let stage = root.child(span::PROFILE).announce();
-    let (snapshot, text) = (host.snapshot.clone(), request.query.clone());
+pub(super) async fn profile(search: &Search<'_>, parent: &Span) -> Result<Arc<QueryProfile>, RequestError> {
+    let stage = search.stage(parent, span::PROFILE);
+    let (snapshot, text) = (search.host.snapshot.clone(), search.request.query.clone());
     let profile = blocking(move || {
         let mut channels = vec![ChannelName::Bm25];
         channels.extend(snapshot.dense.as_ref().map(|_| ChannelName::Dense));
@@ -57,25 +57,25 @@ pub(super) async fn profile(host: &SearchHost, root: &Span, request: &SearchRequ
 /// The query's vector, when a channel wants one. Without an answer in time the dense
 /// channel is left out.
 pub(super) async fn embed(
-    host: &SearchHost,
-    root: &Span,
-    call: CallSettings,
+    search: &Search<'_>,
+    parent: &Span,
     profile: &QueryProfile,
     decision: &Decision,
     notes: &mut Notes,
 ) -> Option<Arc<[f32]>> {
+    let host = search.host;
     if let Some(reason) = host.snapshot.dense_off.as_ref().filter(|reason| !reason.is_empty()) {
         notes.degraded("dense", "other_embedding", "answered without the dense channel", reason.clone());
     }
     let dense = host.snapshot.dense.as_ref()?;
     decision.budgets.iter().find(|budget| budget.channel == ChannelName::Dense)?;
-    let stage = root.child(span::EMBED).announce();
+    let stage = search.stage(parent, span::EMBED);
     let info = dense.embedder.info();
     stage.set(attr::VLLM_MODE, if info.kind == "vllm" { "http" } else { "builtin" });
     stage.set(attr::VLLM_MODEL_NAME, info.model.clone());
     stage.set(attr::VLLM_EMBED_DIM, info.dimension as i64);
     stage.set(attr::VLLM_BATCH, 1_i64);
-    let (limit, limit_ms) = bounded(host.settings.embed_deadline_ms, call.deadline);
+    let (limit, limit_ms) = bounded(host.settings.embed_deadline_ms, search.call.deadline);
     stage.set(attr::DEADLINE_MS, limit_ms as i64);
     let mut without = |cause: &str, message: String| {
         stage.fail(cause, &message);
@@ -98,34 +98,32 @@ pub(super) async fn embed(
 }
 
 /// Asks the channels side by side, each on its own thread with its own deadline.
-#[allow(clippy::too_many_arguments)]
 pub(super) async fn gather(
-    host: &SearchHost,
-    root: &Span,
-    call: CallSettings,
+    search: &Search<'_>,
+    parent: &Span,
     profile: &QueryProfile,
     decision: &Decision,
     vector: Option<Arc<[f32]>>,
-    request: &SearchRequest,
     notes: &mut Notes,
 ) -> Vec<ChannelRun> {
-    let stage = root.child(span::GATHER).announce();
-    let admitted = filter(&host.snapshot, request);
+    let host = search.host;
+    let stage = search.stage(parent, span::GATHER);
+    let admitted = filter(&host.snapshot, search.request);
     let terms: Arc<[String]> = profile.terms.clone().into();
     let depths: BTreeMap<&str, u32> = decision.budgets.iter().map(|budget| (budget.channel.as_str(), budget.depth)).collect();
     stage.set(attr::CHANNEL_DEPTHS, map_value(&depths));
     if let Some(admitted) = &admitted {
         stage.set(attr::FILTER_ADMITS, admitted.count() as i64);
     }
-    let (limit, limit_ms) = bounded(host.settings.channel_deadline_ms, call.deadline);
+    let (limit, limit_ms) = bounded(host.settings.channel_deadline_ms, search.call.deadline);
     stage.set(attr::DEADLINE_MS, limit_ms as i64);
     let asked = decision.budgets.iter().filter(|budget| budget.channel != ChannelName::Dense || vector.is_some()).map(|budget| {
         let channel = open(budget.channel, &host.snapshot);
         let query = ChannelQuery { terms: terms.clone(), vector: vector.clone(), admitted: admitted.clone(), depth: budget.depth as usize };
         let within = stage.clone();
-        let search = tokio::task::spawn_blocking(move || channel.search(&query, &within));
+        let found = tokio::task::spawn_blocking(move || channel.search(&query, &within));
         async move {
-            let outcome = match tokio::time::timeout(limit, search).await {
+            let outcome = match tokio::time::timeout(limit, found).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(_)) => Err(ChannelError::Engine("an internal error was logged".into())),
                 Err(_) => Err(ChannelError::DeadlinePassed { deadline_ms: limit_ms }),
@@ -178,8 +176,9 @@ fn bounded(setting_ms: u64, deadline: Instant) -> (Duration, u64) {
 }
 
 /// Moves what changed lately up, when configured.
-pub(super) fn recency_boost(host: &SearchHost, root: &Span, fused: &Fused) -> Boosted {
-    let stage = root.child(span::RECENCY).announce();
+pub(super) fn recency_boost(search: &Search<'_>, parent: &Span, fused: &Fused) -> Boosted {
+    let host = search.host;
+    let stage = search.stage(parent, span::RECENCY);
     let mut list = fused.list.clone();
     let (fused_rows, boosted) = crate::recency::boost(&mut list, &host.snapshot.chunks, &host.settings.recency);
     stage.set(attr::RECENCY_WEIGHT, host.settings.recency.weight);
@@ -188,12 +187,13 @@ pub(super) fn recency_boost(host: &SearchHost, root: &Span, fused: &Fused) -> Bo
 }
 
 /// Fetches the first `needed` rows from the catalog.
-pub(super) async fn hydrate(host: &SearchHost, root: &Span, boosted: Boosted, needed: usize, notes: &mut Notes) -> Candidates {
-    let stage = root.client(span::HYDRATE).announce();
+pub(super) async fn hydrate(search: &Search<'_>, parent: &Span, boosted: Boosted, needed: usize, notes: &mut Notes) -> Candidates {
+    let host = search.host;
+    let stage = search.client_stage(parent, span::HYDRATE);
     stage.set(attr::DB_SYSTEM, "duckdb");
     stage.set(attr::DB_OPERATION, "SELECT");
     let wanted: Vec<ChunkId> = boosted.list.ids.iter().copied().take(needed).collect();
-    let beyond = boosted.list.len() - wanted.len();
+    let beyond = boosted.list.ids[wanted.len()..].to_vec();
     let (snapshot, ids) = (host.snapshot.clone(), wanted.clone());
     let outcome = blocking(move || snapshot.catalog.hydrate(&ids)).await.and_then(|outcome| outcome.map_err(|error| error.to_string()));
     let rows = match outcome {

@@ -7,8 +7,10 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 
 use super::find::Candidates;
-use super::{Notes, blocking};
-use crate::plugin::{Budget, CallSettings, Cause, ChannelRun, Configured, Decision, DocumentRows, Fused, PluginFailure, fallback};
+use super::{Notes, Search, blocking, record};
+use crate::plugin::{
+    Budget, CallReport, Called, Cause, ChannelRun, Configured, Decision, DocumentRows, Explained, Fused, PluginFailure, Scoring, fallback,
+};
 use crate::profile::QueryProfile;
 use crate::request::SearchRequest;
 use crate::telemetry::conventions::{attr, event, span};
@@ -30,25 +32,32 @@ pub(super) struct Placed {
     pub rerank_score: Option<f32>,
 }
 
-/// The final ranking, as far as it is hydrated.
+/// A decision, and what the gate says of it.
+pub(super) struct Decided {
+    pub decision: Decision,
+    pub features: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A ranking: the first rows hydrated and in their final order.
 pub(super) struct Ranked {
+    pub fused: Fused,
     pub candidates: Candidates,
     pub placed: Vec<Placed>,
+    /// What the reranker says of the first rows of `candidates`.
+    pub explained: Explained,
+    pub reranked: bool,
 }
 
 /// How deep to look. What the request says itself goes before the gate's word.
-pub(super) async fn gate(
-    plugin: &Arc<Configured>,
-    root: &Span,
-    call: CallSettings,
-    profile: &Arc<QueryProfile>,
-    request: &SearchRequest,
-    notes: &mut Notes,
-) -> Decision {
-    let stage = root.child(span::GATE).announce();
+pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<QueryProfile>, notes: &mut Notes) -> Decided {
+    let (plugin, call) = (&search.chosen.gate, search.call);
+    let stage = search.stage(parent, span::GATE);
     let (asked, within) = (profile.clone(), stage.clone());
-    let outcome = guarded(plugin, move |plugin| plugin.decide(&within, call, &asked)).await;
-    let mut decision = match outcome {
+    let called = guarded(plugin, move |plugin| plugin.decide(&within, call, &asked)).await;
+    note_limits(plugin, &called.report, notes);
+    let features = called.report.explained.features.clone();
+    record::gate(search, profile, &called);
+    let mut decision = match called.outcome {
         Ok(decision) => decision,
         Err(failure) => {
             fell_back(Stage::Gate, &failure, "fixed budgets", &stage, notes);
@@ -56,7 +65,7 @@ pub(super) async fn gate(
         }
     };
     decision.budgets.retain(|budget| profile.channels.contains(&budget.channel));
-    apply_request(&mut decision, profile, request, notes);
+    apply_request(&mut decision, profile, search.request, notes);
     if decision.budgets.is_empty() {
         decision.budgets = fallback::decide(&profile.channels).budgets;
         notes.degraded("gate", "no_channel", "fixed budgets", "no channel that was chosen is in this index; all others were asked".into());
@@ -64,10 +73,10 @@ pub(super) async fn gate(
     if decision.rm3 {
         notes.warnings.push("the gate asked for RM3, which this version does not have: the query was not widened".into());
     }
-    record(&stage, &decision);
+    note_decision(&stage, &decision);
     // Not left to the last handle, which a call that hangs may hold.
     stage.end();
-    decision
+    Decided { decision, features }
 }
 
 fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &SearchRequest, notes: &mut Notes) {
@@ -108,7 +117,7 @@ fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &Sear
     }
 }
 
-fn record(stage: &Span, decision: &Decision) {
+fn note_decision(stage: &Span, decision: &Decision) {
     let depths: BTreeMap<&str, u32> = decision.budgets.iter().map(|budget| (budget.channel.as_str(), budget.depth)).collect();
     let weights: BTreeMap<&str, f32> = decision.budgets.iter().map(|budget| (budget.channel.as_str(), budget.weight)).collect();
     stage.set(attr::CLASS, decision.class.clone());
@@ -143,20 +152,16 @@ fn record(stage: &Span, decision: &Decision) {
 }
 
 /// One list out of the channels'.
-pub(super) async fn fuse(
-    plugin: &Arc<Configured>,
-    root: &Span,
-    call: CallSettings,
-    decision: &Decision,
-    runs: &[ChannelRun],
-    notes: &mut Notes,
-) -> Fused {
-    let stage = root.child(span::FUSE).announce();
+pub(super) async fn fuse(search: &Search<'_>, parent: &Span, decision: &Decision, runs: &[ChannelRun], notes: &mut Notes) -> Fused {
+    let (plugin, call) = (&search.chosen.fusion, search.call);
+    let stage = search.stage(parent, span::FUSE);
     stage.set(attr::RRF_K, f64::from(decision.rrf_k));
     stage.set(attr::CHANNELS_USED, texts(runs.iter().map(|run| run.channel.as_str())));
     let (wire, rrf_k, within) = (runs.to_vec(), decision.rrf_k, stage.clone());
-    let outcome = guarded(plugin, move |plugin| plugin.fuse(&within, call, rrf_k, &wire)).await;
-    let fused = outcome.unwrap_or_else(|failure| {
+    let called = guarded(plugin, move |plugin| plugin.fuse(&within, call, rrf_k, &wire)).await;
+    note_limits(plugin, &called.report, notes);
+    record::fusion(search, rrf_k, runs, &called);
+    let fused = called.outcome.unwrap_or_else(|failure| {
         fell_back(Stage::Fusion, &failure, "the host's reciprocal rank fusion", &stage, notes);
         fallback::fuse(runs, decision.rrf_k)
     });
@@ -167,29 +172,39 @@ pub(super) async fn fuse(
 
 /// The first rows in a new order. Rows beyond the rerank depth follow in the order
 /// they had, their scores scaled to go on from the last one reranked.
-#[allow(clippy::too_many_arguments)]
 pub(super) async fn rerank(
-    plugin: &Arc<Configured>,
-    root: &Span,
-    call: CallSettings,
+    search: &Search<'_>,
+    parent: &Span,
     profile: &Arc<QueryProfile>,
     decision: &Decision,
+    fused: Fused,
     candidates: Candidates,
-    wanted: bool,
     notes: &mut Notes,
 ) -> Ranked {
     let depth = (decision.rerank_depth as usize).min(candidates.list.len());
-    if !wanted || depth == 0 {
-        root.set(attr::RERANK, false);
-        return Ranked { placed: as_they_are(&candidates.list, 0), candidates };
+    let wanted = search.wants_rerank() && depth > 0;
+    if search.answers {
+        parent.set(attr::RERANK, wanted);
     }
-    root.set(attr::RERANK, true);
-    let stage = root.child(span::RERANK).announce();
+    if !wanted {
+        let placed = as_they_are(&candidates.list, 0);
+        return Ranked { placed, candidates, fused, explained: Explained::default(), reranked: false };
+    }
+    let (plugin, call) = (&search.chosen.rerank, search.call);
+    let stage = search.stage(parent, span::RERANK);
     stage.set(attr::RERANK_DEPTH, depth as i64);
     let rows = RankedList { ids: candidates.list.ids[..depth].to_vec(), scores: candidates.list.scores[..depth].to_vec() };
-    let (documents, asked, within) = (DocumentRows::new(candidates.rows.clone()), profile.clone(), stage.clone());
-    let outcome = guarded(plugin, move |plugin| plugin.rerank(&within, call, &asked, &rows, documents)).await;
-    let placed = match outcome {
+    let documents = DocumentRows::new(candidates.rows.clone());
+    let scores = Scoring::Models {
+        scorers: search.host.scorers.clone(),
+        query: profile.text.as_str().into(),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    let (asked, given, within) = (profile.clone(), rows.clone(), stage.clone());
+    let called = guarded(plugin, move |plugin| plugin.rerank(&within, call, &asked, &given, documents, Some(scores))).await;
+    note_limits(plugin, &called.report, notes);
+    record::rerank(search, profile, &rows, &candidates.rows, &called);
+    let placed = match called.outcome {
         Ok(scores) => reordered(&candidates.list, &scores),
         Err(failure) => {
             fell_back(Stage::Rerank, &failure, "the fused order", &stage, notes);
@@ -197,7 +212,15 @@ pub(super) async fn rerank(
         }
     };
     stage.end();
-    Ranked { candidates, placed }
+    Ranked { placed, candidates, fused, explained: called.report.explained, reranked: true }
+}
+
+/// Says in the answer which limits cost the plugin some of its telemetry.
+fn note_limits(plugin: &Arc<Configured>, report: &CallReport, notes: &mut Notes) {
+    let identity = &plugin.plugin.identity;
+    for (limit, count) in report.dropped.by_limit() {
+        notes.warnings.push(format!("{} plugin {} reached {limit}: {count} items of its telemetry were dropped", identity.stage, identity.name));
+    }
 }
 
 fn as_they_are(list: &RankedList, from: usize) -> Vec<Placed> {
@@ -221,16 +244,19 @@ fn reordered(list: &RankedList, scores: &[f32]) -> Vec<Placed> {
 /// Runs a plugin call on a thread of its own and doesn't wait for it for ever.
 async fn guarded<T: Send + 'static>(
     plugin: &Arc<Configured>,
-    body: impl FnOnce(&Configured) -> Result<T, PluginFailure> + Send + 'static,
-) -> Result<T, PluginFailure> {
+    body: impl FnOnce(&Configured) -> Called<T> + Send + 'static,
+) -> Called<T> {
     let identity = &plugin.plugin.identity;
-    let failure = |cause, message| PluginFailure { name: identity.name.clone(), sha256: identity.sha256.clone(), cause, message };
+    let failed = |cause, message| Called {
+        outcome: Err(PluginFailure { name: identity.name.clone(), sha256: identity.sha256.clone(), cause, message }),
+        report: CallReport::default(),
+    };
     let limit = plugin.plugin.call_time_max() + GRACE;
     let plugin = plugin.clone();
     match tokio::time::timeout(limit, blocking(move || body(&plugin))).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(message)) => Err(failure(Cause::Trap, message)),
-        Err(_) => Err(failure(Cause::Deadline, format!("the call did not come back within {} ms", limit.as_millis()))),
+        Ok(Ok(called)) => called,
+        Ok(Err(message)) => failed(Cause::Trap, message),
+        Err(_) => failed(Cause::Deadline, format!("the call did not come back within {} ms", limit.as_millis())),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod fusion {
             "spanloom:search/telemetry": super::rerank::spanloom::search::telemetry,
             "spanloom:search/log": super::rerank::spanloom::search::log,
             "spanloom:search/types": super::rerank::spanloom::search::types,
+            "spanloom:search/explain": super::rerank::spanloom::search::explain,
         },
     });
 }
@@ -33,8 +34,9 @@ pub mod gate {
             "spanloom:search/telemetry": super::rerank::spanloom::search::telemetry,
             "spanloom:search/log": super::rerank::spanloom::search::log,
             "spanloom:search/types": super::rerank::spanloom::search::types,
+            "spanloom:search/explain": super::rerank::spanloom::search::explain,
         },
     });
 }
 
-pub use rerank::spanloom::search::{documents, log, scoring, telemetry, types};
+pub use rerank::spanloom::search::{documents, explain, log, scoring, telemetry, types};

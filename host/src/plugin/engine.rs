@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
-use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+
+use super::limits::PluginLimits;
 
 /// How long an epoch is. A guest that doesn't return is interrupted at most this
 /// much after its time; each tick costs one atomic store.
@@ -30,6 +32,8 @@ const STACK_BYTES_MAX: usize = 512 << 10;
 pub struct PluginEngine {
     pub engine: Engine,
     ticker: Arc<Ticker>,
+    /// Whether computation is counted.
+    metered: bool,
 }
 
 /// Moves the epoch while a guest runs, and rests while none does.
@@ -52,15 +56,17 @@ pub struct Running {
 
 impl PluginEngine {
     /// An engine that keeps compiled code below `cache_folder`, when given. A cache
-    /// that can't be used is left out with a warning.
+    /// that can't be used is left out with a warning. `metered` counts what guests
+    /// compute, which slows all of them down and is needed for `fuel_max` only.
     ///
     /// # Errors
     /// When the engine's settings don't suit this machine or no thread can start.
-    pub fn new(cache_folder: Option<&Path>) -> wasmtime::Result<PluginEngine> {
+    pub fn new(cache_folder: Option<&Path>, metered: bool) -> wasmtime::Result<PluginEngine> {
         let mut config = Config::new();
         config.wasm_component_model(true);
         config.concurrency_support(false);
         config.epoch_interruption(true);
+        config.consume_fuel(metered);
         config.max_wasm_stack(STACK_BYTES_MAX);
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(INSTANCES_MAX)
@@ -101,7 +107,19 @@ impl PluginEngine {
                 }
             }
         })?;
-        Ok(PluginEngine { engine, ticker: Arc::new(Ticker { shared, thread: thread.thread().clone() }) })
+        Ok(PluginEngine { engine, ticker: Arc::new(Ticker { shared, thread: thread.thread().clone() }), metered })
+    }
+
+    /// Gives a store the computation of one call; what was given, where it is counted.
+    pub(super) fn refuel<T>(&self, store: &mut Store<T>, limits: &PluginLimits) -> Option<u64> {
+        let fuel = if limits.fuel_max == 0 { u64::MAX } else { limits.fuel_max };
+        // Fails only where nothing is counted.
+        self.metered.then(|| store.set_fuel(fuel).is_ok().then_some(fuel)).flatten()
+    }
+
+    /// Setting up is bounded by its time alone.
+    pub(super) fn refuel_setup<T>(&self, store: &mut Store<T>) {
+        let _ = self.metered.then(|| store.set_fuel(u64::MAX));
     }
 
     /// Says that a guest is about to run.

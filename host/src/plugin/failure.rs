@@ -1,6 +1,7 @@
 //! Why a plugin did not do its work, as classes that people can count.
 
 use wasmtime::Trap;
+use wasmtime::component::ResourceTableError;
 
 use super::limits::Limiter;
 use super::state::Refused;
@@ -14,6 +15,12 @@ pub enum Cause {
     Memory,
     /// The table limit was reached.
     Table,
+    /// The units of computation of the call ran out.
+    Fuel,
+    /// Too many handles were held at once.
+    Handles,
+    /// As many instances of the plugin are alive as may be.
+    Instances,
     /// Recursion too deep.
     StackOverflow,
     /// Too many bytes in one host call.
@@ -34,6 +41,10 @@ pub enum Cause {
     PluginError,
     /// No instance could be made.
     Instantiate,
+    /// The plugin used something that it was not granted.
+    Denied,
+    /// After failures in a row the plugin is not asked for a while.
+    Quarantined,
 }
 
 impl Cause {
@@ -42,6 +53,9 @@ impl Cause {
             Cause::Deadline => "deadline",
             Cause::Memory => "limit.memory",
             Cause::Table => "limit.table",
+            Cause::Fuel => "limit.fuel",
+            Cause::Handles => "limit.handles",
+            Cause::Instances => "limit.instances",
             Cause::StackOverflow => "trap.stack_overflow",
             Cause::HostCallBytes => "limit.host_call_bytes",
             Cause::Unreachable => "trap.unreachable",
@@ -52,13 +66,9 @@ impl Cause {
             Cause::Unsupported => "unsupported",
             Cause::PluginError => "plugin_error",
             Cause::Instantiate => "instantiate",
+            Cause::Denied => "denied",
+            Cause::Quarantined => "quarantined",
         }
-    }
-
-    /// Whether the guest was stopped in the middle of something. Its instance is
-    /// never used again.
-    pub fn is_trap(self) -> bool {
-        !matches!(self, Cause::BadOutput | Cause::BadConfig | Cause::Unsupported | Cause::PluginError)
     }
 }
 
@@ -79,6 +89,7 @@ pub fn classify(error: &wasmtime::Error, limiter: &Limiter) -> (Cause, String) {
         // A refused allocation ends in whatever the guest's allocator does then.
         let cause = match trap {
             Trap::Interrupt => Cause::Deadline,
+            Trap::OutOfFuel => Cause::Fuel,
             Trap::StackOverflow => Cause::StackOverflow,
             _ if limiter.memory_refused => Cause::Memory,
             _ if limiter.table_refused => Cause::Table,
@@ -87,7 +98,13 @@ pub fn classify(error: &wasmtime::Error, limiter: &Limiter) -> (Cause, String) {
         };
         return (cause, text);
     }
-    if error.downcast_ref::<Refused>().is_some() || text.contains("borrow handles still remain") {
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        return (refused.cause(), text);
+    }
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+        return (Cause::Handles, "more handles were held at once than `handles_max` allows".into());
+    }
+    if text.contains("borrow handles still remain") {
         return (Cause::Contract, text);
     }
     if text.contains("fuel allocated for hostcalls") {

@@ -1,6 +1,7 @@
 //! What the host does when a plugin doesn't: simple, fixed, and never failing.
 
-use super::stages::{Budget, ChannelRun, Decision, Fused, best_ranks, sorted};
+use super::ranks::Ranks;
+use super::stages::{Budget, ChannelRun, Decision, Fused, sorted};
 use crate::types::ChannelName;
 
 /// Rows each channel is asked for without a gate.
@@ -29,13 +30,14 @@ pub fn decide(channels: &[ChannelName]) -> Decision {
 /// Reciprocal rank fusion: Σ weight / (k + rank), ranks from 1; Cormack, Clarke and
 /// Büttcher, SIGIR 2009. A run without the document adds nothing.
 pub fn fuse(runs: &[ChannelRun], rrf_k: f32) -> Fused {
-    let ranks = best_ranks(runs);
-    let mut ids: Vec<u64> = ranks.keys().copied().collect();
+    let lists: Vec<Vec<u64>> = runs.iter().map(|run| run.list.ids.iter().map(|id| id.0).collect()).collect();
+    let mut ranks = Ranks::of(lists.iter().map(Vec::as_slice));
+    let mut ids = ranks.ids.clone();
     ids.sort_unstable();
     let mut contributions = vec![0.0_f32; ids.len() * runs.len()];
-    for (column, run) in runs.iter().enumerate() {
-        for (id, rank) in run.list.ids.iter().zip(1_u32..) {
-            if let Ok(row) = ids.binary_search(&id.0) {
+    for (column, (run, list)) in runs.iter().zip(&lists).enumerate() {
+        for (id, rank) in list.iter().zip(1_u32..) {
+            if let Ok(row) = ids.binary_search(id) {
                 contributions[row * runs.len() + column] = run.weight / (rrf_k + rank as f32);
             }
         }
@@ -43,12 +45,13 @@ pub fn fuse(runs: &[ChannelRun], rrf_k: f32) -> Fused {
     let rows = ids
         .iter()
         .enumerate()
-        .map(|(row, id)| {
+        .filter_map(|(row, &id)| {
             let score = contributions[row * runs.len()..(row + 1) * runs.len()].iter().sum();
-            (score, ranks[id], *id, row)
+            // Every id came out of the same lists.
+            Some((score, ranks.take(id).ok()?, id, row))
         })
         .collect();
-    sorted(rows, &contributions, runs.len())
+    sorted(rows, contributions, runs.len())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Instances: made, configured once, called many times, thrown away after a trap.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,23 +10,27 @@ use wasmtime::component::Resource;
 
 use super::bindings::types::{Call, PluginError};
 use super::bindings::{fusion, gate, rerank};
-use super::documents::DocumentRows;
 use super::engine::{PluginEngine, epochs};
 use super::failure::{Cause, PluginFailure, classify};
 use super::limits::PluginLimits;
 use super::load::{LoadError, Plugin, StagePre};
-use super::state::{GuestSpan, HostState};
-use crate::telemetry::Span;
+use super::quarantine::{Quarantine, Verdict};
+use super::report::{CallReport, Called};
+use super::state::{CallContext, GuestSpan, HostState};
 use crate::telemetry::conventions::{attr, event};
+use crate::telemetry::{PluginCallFact, Span};
 
 /// A plugin with parameters that it has accepted, and its warm instances.
 pub struct Configured {
     pub plugin: Arc<Plugin>,
     /// The JSON object that every instance is configured with.
     pub parameters: String,
+    pub quarantine: Quarantine,
     idle: Mutex<Vec<Instance>>,
     /// Idle instances that are kept.
     kept_max: usize,
+    /// Open from when another version took this one's place until its last run ends.
+    drain: Mutex<Option<Span>>,
 }
 
 /// One store with one component instance in it.
@@ -34,7 +39,11 @@ pub(super) struct Instance {
     bindings: Bindings,
     engine: PluginEngine,
     calls: u64,
+    _alive: Alive,
 }
+
+/// One of the instances of a plugin that may be alive at once.
+struct Alive(Arc<AtomicUsize>);
 
 /// The exports of an instance.
 pub(super) enum Bindings {
@@ -50,7 +59,12 @@ pub struct CallSettings {
     pub deadline: Instant,
     pub limit: u32,
     pub explain: bool,
+    /// Whether the guest's spans are kept for the report.
+    pub observe: bool,
 }
+
+/// What a guest's export gives.
+type Returned<T> = wasmtime::Result<Result<T, PluginError>>;
 
 impl Configured {
     /// Configures a plugin, with one instance made to see that it accepts.
@@ -58,42 +72,112 @@ impl Configured {
     /// # Errors
     /// [`LoadError::Configure`] with the plugin's own words.
     pub fn new(plugin: Arc<Plugin>, parameters: String) -> Result<Configured, LoadError> {
-        let kept_max = plugin.limits.instances_kept_max;
-        Configured::keeping(plugin, parameters, kept_max)
+        let source_name = plugin.identity.source.clone();
+        Configured::try_new(plugin, parameters).map_err(|failure| LoadError::Configure { source_name, detail: failure.message })
     }
 
-    /// The same with another number of idle instances kept.
-    pub(super) fn keeping(plugin: Arc<Plugin>, parameters: String, kept_max: usize) -> Result<Configured, LoadError> {
-        let configured = Configured { plugin, parameters, idle: Mutex::new(Vec::new()), kept_max };
-        let first = configured
-            .instantiate()
-            .map_err(|failure| LoadError::Configure { source_name: configured.plugin.identity.source.clone(), detail: failure.message })?;
+    /// As [`Configured::new`], with the class of what went wrong.
+    ///
+    /// # Errors
+    /// [`PluginFailure`].
+    pub fn try_new(plugin: Arc<Plugin>, parameters: String) -> Result<Configured, PluginFailure> {
+        let kept_max = plugin.terms.limits.instances_kept_max;
+        Configured::prepare(plugin, parameters, kept_max)
+    }
+
+    /// As [`Configured::try_new`], with another number of idle instances kept.
+    pub(super) fn prepare(plugin: Arc<Plugin>, parameters: String, kept_max: usize) -> Result<Configured, PluginFailure> {
+        let quarantine = Quarantine::new(plugin.terms.quarantine);
+        let configured = Configured { plugin, parameters, quarantine, idle: Mutex::new(Vec::new()), kept_max, drain: Mutex::new(None) };
+        let first = configured.instantiate()?;
         configured.give_back(first);
         Ok(configured)
     }
 
-    /// Runs one stage call on a warm instance, or a new one. Whatever the guest
-    /// does, the stage span gets the facts of the call, and this returns in time.
-    ///
-    /// # Errors
-    /// [`PluginFailure`], which is also written on the stage span.
-    pub(super) fn call<T>(
+    /// Runs one stage call on a warm instance, or a new one, and checks what came out.
+    /// Whatever the guest does, the stage span gets the facts of the call, and this
+    /// returns in time.
+    pub(super) fn call<T, U>(
         &self,
         stage: &Span,
         settings: CallSettings,
-        documents: Option<DocumentRows>,
-        body: impl FnOnce(&mut Store<HostState>, &Bindings, Resource<GuestSpan>, Call) -> wasmtime::Result<Result<T, PluginError>>,
-    ) -> Result<T, PluginFailure> {
+        context: CallContext,
+        body: impl FnOnce(&mut Store<HostState>, &Bindings, Resource<GuestSpan>, Call) -> Returned<T>,
+        check: impl FnOnce(T) -> Result<U, String>,
+    ) -> Called<U> {
         let identity = &self.plugin.identity;
         stage.set(attr::PLUGIN_NAME, identity.name.clone());
         stage.set(attr::PLUGIN_VERSION, identity.version.clone());
         stage.set(attr::PLUGIN_SHA256, identity.sha256.clone());
         stage.set(attr::PLUGIN_STAGE, identity.stage.as_str());
-        let outcome = self.checked_out(stage, settings, documents, body);
+        let mut report = CallReport::default();
+        let (began, cpu) = (Instant::now(), ThreadTime::now());
+        let outcome = self.admitted(&settings, began).and_then(|left| {
+            self.checked_out(stage, settings, left, context, body, &mut report)
+                .and_then(|value| check(value).map_err(|message| self.failure(Cause::BadOutput, message)))
+                .inspect(|_| self.quarantine.succeeded())
+                .inspect_err(|failure| self.count_failure(stage, failure, began))
+        });
+        let guest_s = cpu.elapsed().as_secs_f64();
         if let Err(failure) = &outcome {
             self.report(stage, failure);
         }
-        outcome
+        for (limit, count) in report.dropped.by_limit() {
+            stage.event(
+                event::PLUGIN_LIMIT,
+                vec![opentelemetry::KeyValue::new("limit", limit), opentelemetry::KeyValue::new("dropped", count as i64)],
+            );
+        }
+        if report.dropped.total() > 0 {
+            stage.set(attr::PLUGIN_DROPPED, report.dropped.total() as i64);
+        }
+        stage.plugin_called(&PluginCallFact {
+            stage: identity.stage,
+            name: &identity.name,
+            cause: outcome.as_ref().err().map(|failure| failure.cause.as_str()),
+            seconds: guest_s,
+            dropped: report.dropped.by_limit().collect(),
+        });
+        Called { outcome, report }
+    }
+
+    /// Whether the plugin may be asked now, and for how long.
+    fn admitted(&self, settings: &CallSettings, now: Instant) -> Result<Duration, PluginFailure> {
+        let left = settings.deadline.saturating_duration_since(now).min(self.plugin.call_time_max());
+        if left.is_zero() {
+            return Err(self.failure(Cause::Deadline, "no time was left for the call"));
+        }
+        self.quarantine.admit(now).map_err(|rest| {
+            self.failure(Cause::Quarantined, format!("after failures in a row it is not asked for {} ms more", rest.as_millis().max(1)))
+        })?;
+        Ok(left)
+    }
+
+    fn count_failure(&self, stage: &Span, failure: &PluginFailure, began: Instant) {
+        // A plugin that says what it doesn't do is well.
+        if failure.cause == Cause::Unsupported {
+            return;
+        }
+        if let Verdict::TakenOut { failures, time } = self.quarantine.failed(began, Instant::now()) {
+            let (name, stage_name) = (&self.plugin.identity.name, self.plugin.identity.stage);
+            let for_ms = time.as_millis() as u64;
+            tracing::warn!(plugin = name, stage = %stage_name, failures, for_ms, cause = failure.cause.as_str(), "a plugin is taken out");
+            stage.event(
+                event::PLUGIN_QUARANTINED,
+                vec![
+                    opentelemetry::KeyValue::new("failures", i64::from(failures)),
+                    opentelemetry::KeyValue::new("time_ms", for_ms as i64),
+                ],
+            );
+            stage.plugin_quarantined(stage_name, name);
+        }
+    }
+
+    /// Says that another version has taken this one's place. `span` ends with the last
+    /// run that still uses this one.
+    pub(super) fn retire(&self, span: Span) {
+        *lock(&self.drain) = Some(span);
+        lock(&self.idle).clear();
     }
 
     /// Writes a failure on the stage span; also for failures found in the output.
@@ -119,14 +203,12 @@ impl Configured {
         &self,
         stage: &Span,
         settings: CallSettings,
-        documents: Option<DocumentRows>,
-        body: impl FnOnce(&mut Store<HostState>, &Bindings, Resource<GuestSpan>, Call) -> wasmtime::Result<Result<T, PluginError>>,
+        left: Duration,
+        context: CallContext,
+        body: impl FnOnce(&mut Store<HostState>, &Bindings, Resource<GuestSpan>, Call) -> Returned<T>,
+        report: &mut CallReport,
     ) -> Result<T, PluginFailure> {
-        let limits = &self.plugin.limits;
-        let left = settings.deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(limits.call_ms_max.into()));
-        if left.is_zero() {
-            return Err(self.failure(Cause::Deadline, "no time was left for the call"));
-        }
+        let limits = &self.plugin.terms.limits;
         let kept = lock(&self.idle).pop();
         let mut instance = match kept {
             Some(instance) => instance,
@@ -135,10 +217,13 @@ impl Configured {
         stage.set(attr::PLUGIN_REUSE, instance.calls as i64);
         instance.calls += 1;
         let call =
-            Call { recording: stage.is_recorded(), deadline_us: left.as_micros() as u64, limit: settings.limit, explain: settings.explain };
+            Call { recording: stage.is_recorded() || settings.observe, deadline_us: left.as_micros() as u64, limit: settings.limit, explain: settings.explain };
         let Instance { store, bindings, .. } = &mut instance;
         store.set_epoch_deadline(epochs(left));
-        let own = store.data_mut().begin(limits, stage, documents).map_err(|error| self.failure(Cause::Contract, error.to_string()))?;
+        let fuel = self.plugin.engine.refuel(store, limits);
+        let context =
+            CallContext { explain: settings.explain, observe: settings.observe, deadline: Some(Instant::now() + left), ..context };
+        let own = store.data_mut().begin(limits, stage, context).map_err(|error| self.failure(Cause::Contract, error.to_string()))?;
         let lent = Resource::new_borrow(own.rep());
         let running = self.plugin.engine.running();
         let cpu = ThreadTime::now();
@@ -146,14 +231,14 @@ impl Configured {
         drop(running);
         stage.set(attr::PLUGIN_GUEST_US, cpu.elapsed().as_micros() as i64);
         stage.set(attr::PLUGIN_MEMORY, store.data().limiter.memory_bytes_peak as i64);
+        if let Some(given) = fuel {
+            stage.set(attr::PLUGIN_FUEL, given.saturating_sub(store.get_fuel().unwrap_or(0)) as i64);
+        }
         let failure = match &returned {
             Ok(_) => None,
             Err(error) => Some(classify(error, &store.data().limiter)),
         };
-        let dropped = store.data_mut().end(own, failure.as_ref().map(|(cause, message)| (cause.as_str(), message.as_str())));
-        if dropped > 0 {
-            stage.set(attr::PLUGIN_DROPPED, dropped as i64);
-        }
+        *report = store.data_mut().end(own, failure.as_ref().map(|(cause, message)| (cause.as_str(), message.as_str())));
         if let Some((cause, message)) = failure {
             // The store, and with it everything the guest had, ends here.
             return Err(self.failure(cause, message));
@@ -170,7 +255,7 @@ impl Configured {
 
     fn instantiate(&self) -> Result<Instance, PluginFailure> {
         let mut instance = Instance::new(&self.plugin).map_err(|(cause, message)| self.failure(cause, message))?;
-        match instance.configure(&self.plugin.limits, &self.parameters) {
+        match instance.configure(&self.plugin.terms.limits, &self.parameters) {
             Ok(Ok(())) => Ok(instance),
             Ok(Err(PluginError::BadConfig(message) | PluginError::Unsupported(message) | PluginError::Internal(message))) => {
                 Err(self.failure(Cause::BadConfig, message))
@@ -187,18 +272,38 @@ impl Configured {
     }
 }
 
-fn lock(idle: &Mutex<Vec<Instance>>) -> std::sync::MutexGuard<'_, Vec<Instance>> {
-    // Only pushes and pops happen under the lock: the list is whole after a panic.
-    idle.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Only pushes, pops and moves happen under the locks: what they guard is whole
+    // after a panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Alive {
+    /// `None` when there are as many as may be.
+    fn one(count: &Arc<AtomicUsize>, most: usize) -> Option<Alive> {
+        let admitted = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |alive| (alive < most).then_some(alive + 1));
+        admitted.ok().map(|_| Alive(count.clone()))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Instance {
     pub(super) fn new(plugin: &Plugin) -> Result<Instance, (Cause, String)> {
-        let mut store = Store::new(&plugin.engine.engine, HostState::new(&plugin.limits));
+        let limits = &plugin.terms.limits;
+        let alive = Alive::one(&plugin.alive, limits.instances_max).ok_or_else(|| {
+            (Cause::Instances, format!("{} instances are alive, as many as `instances_max` allows", limits.instances_max))
+        })?;
+        let mut store = Store::new(&plugin.engine.engine, HostState::new(limits, &plugin.terms.grants));
         store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(plugin.limits.host_call_bytes_max);
+        store.set_hostcall_fuel(limits.host_call_bytes_max);
+        plugin.engine.refuel_setup(&mut store);
         // A component's start code runs while it is instantiated.
-        store.set_epoch_deadline(epochs(Duration::from_millis(plugin.limits.setup_ms_max.into())));
+        store.set_epoch_deadline(epochs(Duration::from_millis(limits.setup_ms_max.into())));
         let _running = plugin.engine.running();
         let made = match &plugin.pre {
             StagePre::Gate(pre) => pre.instantiate(&mut store).map(Bindings::Gate),
@@ -206,7 +311,7 @@ impl Instance {
             StagePre::Rerank(pre) => pre.instantiate(&mut store).map(Bindings::Rerank),
         };
         match made {
-            Ok(bindings) => Ok(Instance { store, bindings, engine: plugin.engine.clone(), calls: 0 }),
+            Ok(bindings) => Ok(Instance { store, bindings, engine: plugin.engine.clone(), calls: 0, _alive: alive }),
             Err(error) => {
                 let (cause, message) = classify(&error, &store.data().limiter);
                 Err((if cause == Cause::Trap { Cause::Instantiate } else { cause }, message))

@@ -18,6 +18,14 @@ pub struct PluginLimits {
     pub table_elements_max: usize,
     /// Core instances within one component instance, 1 to 100.
     pub core_instances_max: usize,
+    /// Instances of the plugin alive at once, warm ones included, 1 to 256.
+    pub instances_max: usize,
+    /// Units of computation of one call, as wasmtime counts them (about one an
+    /// instruction); 0 doesn't count. Counting slows every plugin down, so no plugin
+    /// is counted unless one has this limit.
+    pub fuel_max: u64,
+    /// Handles (of spans and other resources) held at once, 16 to 100,000.
+    pub handles_max: usize,
     /// Bytes that may cross the boundary in one host call, 1 KiB to 1 GiB.
     pub host_call_bytes_max: usize,
     /// Child spans of one call, 0 to 1,000.
@@ -42,6 +50,9 @@ impl Default for PluginLimits {
             memory_bytes_max: 64 << 20,
             table_elements_max: 20_000,
             core_instances_max: 20,
+            instances_max: 96,
+            fuel_max: 0,
+            handles_max: 1_024,
             host_call_bytes_max: 32 << 20,
             spans_max: 64,
             attributes_max: 512,
@@ -59,12 +70,14 @@ impl PluginLimits {
     /// # Errors
     /// A sentence that names the limit, its value and what is allowed.
     pub fn check(&self) -> Result<(), String> {
-        let ranges: [(&str, usize, usize, usize); 12] = [
+        let ranges: [(&str, usize, usize, usize); 14] = [
             ("call_ms_max", self.call_ms_max as usize, 1, 60_000),
             ("setup_ms_max", self.setup_ms_max as usize, 1, 60_000),
             ("memory_bytes_max", self.memory_bytes_max, 1 << 20, 1 << 30),
             ("table_elements_max", self.table_elements_max, 100, 1_000_000),
             ("core_instances_max", self.core_instances_max, 1, 100),
+            ("instances_max", self.instances_max, 1, 256),
+            ("handles_max", self.handles_max, 16, 100_000),
             ("host_call_bytes_max", self.host_call_bytes_max, 1 << 10, 1 << 30),
             ("spans_max", self.spans_max as usize, 0, 1_000),
             ("attributes_max", self.attributes_max as usize, 0, 10_000),

@@ -1,12 +1,14 @@
 //! The three stages as the pipeline calls them: host types in, checked host types
 //! out. What a plugin returns is believed only after it was checked.
 
-use rustc_hash::FxHashMap;
-
+use super::bindings::types::Run as WireRun;
 use super::bindings::{fusion, gate, rerank, types};
 use super::documents::DocumentRows;
-use super::failure::{Cause, PluginFailure};
 use super::instance::{Bindings, CallSettings, Configured};
+use super::ranks::{NoRank, Ranks};
+use super::report::Called;
+use super::scoring::Scoring;
+use super::state::CallContext;
 use crate::profile::QueryProfile;
 use crate::request::DEPTH_MAX;
 use crate::telemetry::Span;
@@ -74,54 +76,62 @@ impl Fused {
 }
 
 impl Configured {
-    /// Asks the gate. Blocks for at most the call's time.
-    ///
-    /// # Errors
-    /// [`PluginFailure`]; the caller goes on with its fallback.
-    pub fn decide(&self, span: &Span, settings: CallSettings, profile: &QueryProfile) -> Result<Decision, PluginFailure> {
+    /// Asks the gate. Blocks for at most the call's time; when it fails the caller goes
+    /// on with its fallback.
+    pub fn decide(&self, span: &Span, settings: CallSettings, profile: &QueryProfile) -> Called<Decision> {
         span.set(attr::PLUGIN_ROWS_IN, profile.terms.len() as i64);
         let profile = wire_profile(profile);
-        let decision = self.call(span, settings, None, |store, bindings, stage, call| match bindings {
-            Bindings::Gate(plugin) => plugin.spanloom_search_gate().call_decide(store, stage, call, &profile),
-            _ => Err(wrong_stage()),
-        })?;
-        let checked = check_decision(decision).map_err(|message| self.bad_output(span, message))?;
-        span.set(attr::PLUGIN_ROWS_OUT, checked.budgets.len() as i64);
-        Ok(checked)
+        let called = self.call(
+            span,
+            settings,
+            CallContext::default(),
+            |store, bindings, stage, call| match bindings {
+                Bindings::Gate(plugin) => plugin.spanloom_search_gate().call_decide(store, stage, call, &profile),
+                _ => Err(wrong_stage()),
+            },
+            check_decision,
+        );
+        rows_out(span, &called, |decision| decision.budgets.len());
+        called
     }
 
-    /// Fuses the runs. Blocks for at most the call's time.
-    ///
-    /// # Errors
-    /// [`PluginFailure`]; the caller goes on with its fallback.
-    pub fn fuse(&self, span: &Span, settings: CallSettings, rrf_k: f32, runs: &[ChannelRun]) -> Result<Fused, PluginFailure> {
-        span.set(attr::PLUGIN_ROWS_IN, runs.iter().map(|run| run.list.len()).sum::<usize>() as i64);
-        let wire: Vec<types::Run> = runs
+    /// Fuses the runs. Blocks for at most the call's time; when it fails the caller goes
+    /// on with its fallback.
+    pub fn fuse(&self, span: &Span, settings: CallSettings, rrf_k: f32, runs: &[ChannelRun]) -> Called<Fused> {
+        let wire: Vec<WireRun> = runs
             .iter()
-            .map(|run| types::Run {
+            .map(|run| WireRun {
                 channel: run.channel.as_str().to_owned(),
                 weight: run.weight,
                 ids: run.list.ids.iter().map(|id| id.0).collect(),
                 scores: run.list.scores.clone(),
             })
             .collect();
-        let output = self.call(span, settings, None, |store, bindings, stage, call| match bindings {
-            Bindings::Fusion(plugin) => {
-                let settings = fusion::exports::spanloom::search::fusion::Settings { rrf_k };
-                plugin.spanloom_search_fusion().call_fuse(store, stage, call, settings, &wire)
-            }
-            _ => Err(wrong_stage()),
-        })?;
-        let checked =
-            check_fused(output.ids, output.scores, output.contributions, runs).map_err(|message| self.bad_output(span, message))?;
-        span.set(attr::PLUGIN_ROWS_OUT, checked.list.len() as i64);
-        Ok(checked)
+        self.fuse_wire(span, settings, rrf_k, &wire)
     }
 
-    /// Scores rows again. Blocks for at most the call's time.
-    ///
-    /// # Errors
-    /// [`PluginFailure`]; the caller keeps the order it has.
+    /// The same with channels of any name.
+    pub(super) fn fuse_wire(&self, span: &Span, settings: CallSettings, rrf_k: f32, wire: &[WireRun]) -> Called<Fused> {
+        span.set(attr::PLUGIN_ROWS_IN, wire.iter().map(|run| run.ids.len()).sum::<usize>() as i64);
+        let called = self.call(
+            span,
+            settings,
+            CallContext::default(),
+            |store, bindings, stage, call| match bindings {
+                Bindings::Fusion(plugin) => {
+                    let settings = fusion::exports::spanloom::search::fusion::Settings { rrf_k };
+                    plugin.spanloom_search_fusion().call_fuse(store, stage, call, settings, wire)
+                }
+                _ => Err(wrong_stage()),
+            },
+            |fused| check_fused(fused.ids, fused.scores, fused.contributions, wire),
+        );
+        rows_out(span, &called, |fused| fused.list.len());
+        called
+    }
+
+    /// Scores rows again. Blocks for at most the call's time; when it fails the caller
+    /// keeps the order it has.
     pub fn rerank(
         &self,
         span: &Span,
@@ -129,26 +139,33 @@ impl Configured {
         profile: &QueryProfile,
         rows: &RankedList,
         documents: DocumentRows,
-    ) -> Result<Vec<f32>, PluginFailure> {
+        scores: Option<Scoring>,
+    ) -> Called<Vec<f32>> {
         span.set(attr::PLUGIN_ROWS_IN, rows.len() as i64);
         let profile = wire_profile(profile);
         let candidates = rerank::exports::spanloom::search::rerank::Candidates {
             ids: rows.ids.iter().map(|id| id.0).collect(),
             scores: rows.scores.clone(),
         };
-        let scores = self.call(span, settings, Some(documents), |store, bindings, stage, call| match bindings {
-            Bindings::Rerank(plugin) => plugin.spanloom_search_rerank().call_rerank(store, stage, call, &profile, &candidates),
-            _ => Err(wrong_stage()),
-        })?;
-        check_scores(&scores, rows.len()).map_err(|message| self.bad_output(span, message))?;
-        span.set(attr::PLUGIN_ROWS_OUT, scores.len() as i64);
-        Ok(scores)
+        let context = CallContext { documents: Some(documents), scores, rows: Some(rows.len()), ..CallContext::default() };
+        let called = self.call(
+            span,
+            settings,
+            context,
+            |store, bindings, stage, call| match bindings {
+                Bindings::Rerank(plugin) => plugin.spanloom_search_rerank().call_rerank(store, stage, call, &profile, &candidates),
+                _ => Err(wrong_stage()),
+            },
+            |scores| check_scores(&scores, rows.len()).map(|()| scores),
+        );
+        rows_out(span, &called, Vec::len);
+        called
     }
+}
 
-    fn bad_output(&self, span: &Span, message: String) -> PluginFailure {
-        let failure = self.failure(Cause::BadOutput, message);
-        self.report(span, &failure);
-        failure
+fn rows_out<T>(span: &Span, called: &Called<T>, count: impl FnOnce(&T) -> usize) {
+    if let Ok(value) = &called.outcome {
+        span.set(attr::PLUGIN_ROWS_OUT, count(value) as i64);
     }
 }
 
@@ -209,7 +226,7 @@ fn check_decision(decision: gate::exports::spanloom::search::gate::Decision) -> 
     })
 }
 
-fn check_fused(ids: Vec<u64>, scores: Vec<f32>, contributions: Vec<f32>, runs: &[ChannelRun]) -> Result<Fused, String> {
+fn check_fused(ids: Vec<u64>, scores: Vec<f32>, contributions: Vec<f32>, runs: &[WireRun]) -> Result<Fused, String> {
     check_scores(&scores, ids.len())?;
     if ids.len() > FUSED_ROWS_MAX {
         return Err(format!("{} rows; allowed: {FUSED_ROWS_MAX}", ids.len()));
@@ -220,41 +237,36 @@ fn check_fused(ids: Vec<u64>, scores: Vec<f32>, contributions: Vec<f32>, runs: &
     if let Some(bad) = contributions.iter().find(|part| !part.is_finite()) {
         return Err(format!("a contribution is {bad}; contributions must be finite"));
     }
-    let mut ranks = best_ranks(runs);
+    let mut ranks = Ranks::of(runs.iter().map(|run| run.ids.as_slice()));
     let mut rows = Vec::with_capacity(ids.len());
     for (at, (id, score)) in ids.into_iter().zip(scores).enumerate() {
-        let rank = ranks.get_mut(&id).ok_or_else(|| format!("chunk {id} was in no run"))?;
-        // A rank is given out once.
-        match std::mem::take(rank) {
-            0 => return Err(format!("chunk {id} is there twice")),
-            rank => rows.push((score, rank, id, at)),
+        match ranks.take(id) {
+            Ok(rank) => rows.push((score, rank, id, at)),
+            Err(NoRank::Unknown) => return Err(format!("chunk {id} was in no run")),
+            Err(NoRank::Twice) => return Err(format!("chunk {id} is there twice")),
         }
     }
-    Ok(sorted(rows, &contributions, runs.len()))
-}
-
-/// The best rank, from 1, of each chunk in any single run.
-pub(super) fn best_ranks(runs: &[ChannelRun]) -> FxHashMap<u64, u32> {
-    let rows = runs.iter().map(|run| run.list.len()).sum();
-    let mut ranks = FxHashMap::with_capacity_and_hasher(rows, Default::default());
-    for run in runs {
-        for (id, rank) in run.list.ids.iter().zip(1_u32..) {
-            ranks.entry(id.0).and_modify(|best| *best = rank.min(*best)).or_insert(rank);
-        }
-    }
-    ranks
+    Ok(sorted(rows, contributions, runs.len()))
 }
 
 /// Puts rows of (score, best rank, id, row of contributions) in the one order. Ids
 /// are different.
-pub(super) fn sorted(mut rows: Vec<(f32, u32, u64, usize)>, contributions: &[f32], runs: usize) -> Fused {
-    rows.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
-    let mut fused = Fused { runs, contributions: Vec::with_capacity(contributions.len()), ..Fused::default() };
+pub(super) fn sorted(mut rows: Vec<(f32, u32, u64, usize)>, contributions: Vec<f32>, runs: usize) -> Fused {
+    type Row = (f32, u32, u64, usize);
+    let order = |a: &Row, b: &Row| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2));
+    let mut fused = Fused { runs, ..Fused::default() };
+    // Most fusions answer in this order already.
+    if rows.is_sorted_by(|a, b| order(a, b).is_lt()) {
+        fused.contributions = contributions;
+    } else {
+        rows.sort_unstable_by(order);
+        fused.contributions.reserve(contributions.len());
+        for (_, _, _, at) in &rows {
+            fused.contributions.extend_from_slice(&contributions[at * runs..(at + 1) * runs]);
+        }
+    }
     fused.list.ids = rows.iter().map(|row| ChunkId(row.2)).collect();
     fused.list.scores = rows.iter().map(|row| row.0).collect();
-    for (_, _, _, at) in rows {
-        fused.contributions.extend_from_slice(&contributions[at * runs..(at + 1) * runs]);
-    }
     fused
 }
 
@@ -272,13 +284,12 @@ fn check_scores(scores: &[f32], rows: usize) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn run(channel: ChannelName, ids: &[u64]) -> ChannelRun {
-        let list = RankedList { ids: ids.iter().copied().map(ChunkId).collect(), scores: vec![1.0; ids.len()] };
-        ChannelRun { channel, weight: 1.0, list }
+    fn run(channel: &str, ids: &[u64]) -> WireRun {
+        WireRun { channel: channel.into(), weight: 1.0, ids: ids.to_vec(), scores: vec![1.0; ids.len()] }
     }
 
     fn check(ids: &[u64], scores: &[f32], contributions: &[f32], expect: Result<&[u64], &str>) {
-        let runs = [run(ChannelName::Bm25, &[5, 6, 7]), run(ChannelName::Dense, &[7, 8])];
+        let runs = [run("bm25", &[5, 6, 7]), run("dense", &[7, 8])];
         let got = check_fused(ids.to_vec(), scores.to_vec(), contributions.to_vec(), &runs);
         match (got, expect) {
             (Ok(fused), Ok(order)) => assert_eq!(fused.list.ids, order.iter().copied().map(ChunkId).collect::<Vec<_>>()),

@@ -18,6 +18,18 @@ pub mod span {
     pub const ENVELOPE: &str = "retrieval.envelope";
     pub const OPEN_FILE: &str = "file.open";
     pub const VLLM_EMBED: &str = "vllm.embed_batch";
+    pub const VLLM_RERANK: &str = "vllm.rerank";
+    pub const VLLM_TOKEN_EMBED: &str = "vllm.token_embed";
+    pub const EXPLAIN: &str = "retrieval.explain";
+    pub const PLUGIN_LOAD: &str = "plugin.load";
+    pub const PLUGIN_READ: &str = "plugin.read";
+    pub const PLUGIN_COMPILE: &str = "plugin.compile";
+    pub const PLUGIN_LINK: &str = "plugin.link";
+    pub const PLUGIN_DESCRIBE: &str = "plugin.describe";
+    pub const PLUGIN_CONFIGURE: &str = "plugin.configure";
+    pub const PLUGIN_SELF_TEST: &str = "plugin.self_test";
+    pub const PLUGIN_SWITCH: &str = "plugin.switch";
+    pub const PLUGIN_DRAIN: &str = "plugin.drain";
     pub const DOCUMENTS_TEXTS: &str = "documents.texts";
     pub const DOCUMENTS_LOOK_UP: &str = "documents.look_up";
 }
@@ -79,6 +91,8 @@ pub mod attr {
     pub const VLLM_MODEL_NAME: &str = "vllm.model_name";
     pub const VLLM_EMBED_DIM: &str = "vllm.embed_dim";
     pub const VLLM_BATCH: &str = "vllm.batch_size";
+    /// What came back: scores, or vectors of tokens.
+    pub const VLLM_ROWS: &str = "vllm.rows";
     pub const VLLM_ATTEMPTS: &str = "vllm.attempts";
 
     pub const DB_SYSTEM: &str = "db.system.name";
@@ -104,6 +118,12 @@ pub mod attr {
     pub const PLUGIN_GUEST_US: &str = "plugin.guest_time_us";
     pub const PLUGIN_MEMORY: &str = "plugin.memory_bytes_peak";
     pub const PLUGIN_TRAP: &str = "plugin.trap";
+    pub const PLUGIN_FUEL: &str = "plugin.fuel_used";
+    pub const PLUGIN_SOURCE: &str = "plugin.source";
+    pub const PLUGIN_CHANGED: &str = "plugin.changed";
+    pub const PLUGIN_REVISION: &str = "plugin.revision";
+    pub const PLUGIN_CASES: &str = "plugin.self_test_calls";
+    pub const WITHOUT_CHANNEL: &str = "retrieval.without_channel";
     pub const PLUGIN_DROPPED: &str = "plugin.telemetry_dropped";
     pub const PLUGIN_FALLBACK: &str = "plugin.fallback";
     /// Keys below this are the host's to set.
@@ -118,6 +138,8 @@ pub mod event {
     pub const CHANNEL_BUDGET: &str = "retrieval.gating.budget";
     pub const DEGRADED: &str = "retrieval.degraded";
     pub const PLUGIN_FAILED: &str = "plugin.failed";
+    pub const PLUGIN_LIMIT: &str = "plugin.limit_reached";
+    pub const PLUGIN_QUARANTINED: &str = "plugin.quarantined";
     pub const PLUGIN_LOG: &str = "plugin.log";
     pub const RETRY: &str = "vllm.retry";
 }

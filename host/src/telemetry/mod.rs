@@ -23,7 +23,7 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use serde_json::{Map, Value as Json, json};
 
 pub use bootstrap::{Export, TelemetryError};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, PluginCallFact};
 pub use span::{Origin, Span, texts};
 
 use conventions::{attr, header};
@@ -72,6 +72,19 @@ pub struct Run {
     metrics: Arc<Metrics>,
     /// For labels: one of few.
     tool: &'static str,
+}
+
+/// Opens spans of work that is no tool call. They begin traces of their own and have
+/// no ledger. Cheap to clone.
+#[derive(Clone)]
+pub struct Operations {
+    sinks: span::Sinks,
+}
+
+impl Operations {
+    pub fn begin(&self, name: &'static str) -> Span {
+        Span::root(self.sinks.clone(), name, SpanKind::Internal, Origin::default())
+    }
 }
 
 /// The tools there are, for labels; any other name is `unknown`.
@@ -141,6 +154,11 @@ impl Telemetry {
             span.set(attr::MCP_SESSION_ID, session.clone());
         }
         span
+    }
+
+    /// For spans of work that is no tool call, such as loading a plugin.
+    pub fn operations(&self) -> Operations {
+        Operations { sinks: self.sinks(RunLedger::off()) }
     }
 
     fn sinks(&self, ledger: RunLedger) -> span::Sinks {

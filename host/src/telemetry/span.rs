@@ -13,9 +13,10 @@ use opentelemetry::{Context, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 use serde_json::{Map, Value as Json};
 
-use super::Metrics;
+use super::metrics::{Metrics, PluginCallFact};
 use super::conventions::attr;
 use super::ledger::{Line, LineKind, RunLedger};
+use crate::types::Stage;
 
 /// A running operation. Cheap to clone: clones are handles of the same span, which
 /// ends with [`Span::end`] or when the last handle is dropped, whichever is first.
@@ -190,6 +191,21 @@ impl Span {
             state.otel.set_status(Status::error(message.to_owned()));
             state.failure = Some(message.to_owned());
         }
+    }
+
+    /// Counts a plugin call.
+    pub fn plugin_called(&self, fact: &PluginCallFact) {
+        self.shared.sinks.metrics.plugin_called(fact);
+    }
+
+    /// Counts that a plugin was taken out.
+    pub fn plugin_quarantined(&self, stage: Stage, name: &str) {
+        self.shared.sinks.metrics.plugin_quarantined(stage, name);
+    }
+
+    /// Counts a plugin that was loaded while serving, or refused.
+    pub fn plugin_loaded(&self, outcome: &'static str) {
+        self.shared.sinks.metrics.plugin_loaded(outcome);
     }
 
     /// The ids, for propagation.

@@ -1,18 +1,12 @@
-//! `spanloom plugin`: which judgements there are.
+//! `spanloom plugin list`: which judgements there are.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::json;
 
-use super::{Failure, print};
+use super::workshop;
+use crate::cli::{Failure, print};
 use crate::config::Loaded;
-use crate::index::data_dir::DataDir;
-use crate::plugin::{CONTRACT_VERSION, PluginEngine, Plugins};
-
-#[derive(Subcommand)]
-pub enum PluginCommand {
-    /// List the plugins that this configuration loads
-    List(ListArgs),
-}
+use crate::plugin::CONTRACT_VERSION;
 
 #[derive(Args)]
 pub struct ListArgs {
@@ -21,29 +15,25 @@ pub struct ListArgs {
     json: bool,
 }
 
-pub fn run(loaded: &Loaded, command: &PluginCommand) -> Result<(), Failure> {
-    let PluginCommand::List(arguments) = command;
-    let data = DataDir::new(&loaded.config.data_dir.0);
-    let cache = data.path().exists().then(|| data.plugin_cache());
-    let engine = PluginEngine::new(cache.as_deref()).map_err(|error| Failure::Failed(format!("{error:#}")))?;
-    let plugins = Plugins::load(&engine, &loaded.plugins()).map_err(|error| Failure::Failed(format!("plugin {error}")))?;
+pub fn run(loaded: &Loaded, arguments: &ListArgs) -> Result<(), Failure> {
+    let plugins = workshop::configured(loaded)?;
+    let list = plugins.set().list();
     if arguments.json {
-        let list: Vec<_> = plugins
-            .list()
+        let list: Vec<_> = list
             .into_iter()
             .map(|(plugin, active)| {
                 let identity = &plugin.identity;
                 json!({
                     "stage": identity.stage, "name": identity.name, "version": identity.version, "sha256": identity.sha256,
                     "source": identity.source, "size_bytes": plugin.size_bytes, "active": active, "contract": CONTRACT_VERSION,
-                    "parameters": plugin.parameters_schema,
+                    "grants": plugin.terms.grants.names(), "limits": plugin.terms.limits, "parameters": plugin.parameters_schema,
                 })
             })
             .collect();
         return print(&format!("{}\n", serde_json::to_string_pretty(&list).map_err(Failure::failed)?));
     }
     let mut out = format!("{:<8} {:<20} {:<9} {:<14} {:>9}  {}\n", "STAGE", "NAME", "VERSION", "SHA-256", "KB", "SOURCE");
-    for (plugin, active) in plugins.list() {
+    for (plugin, active) in list {
         let identity = &plugin.identity;
         let digest: String = identity.sha256.chars().take(12).collect();
         let mark = if active { " (active)" } else { "" };
@@ -55,6 +45,9 @@ pub fn run(loaded: &Loaded, command: &PluginCommand) -> Result<(), Failure> {
             plugin.size_bytes / 1_000,
             identity.source
         );
+    }
+    for refusal in plugins.refusals() {
+        out += &format!("refused: {}\n", refusal.message);
     }
     print(&out)
 }

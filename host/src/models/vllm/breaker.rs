@@ -1,4 +1,4 @@
-//! The circuit breaker of queries.
+//! The circuit breaker of what a search waits for: queries to embed, texts to score.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Failed queries in a row after which the server is left alone.
-pub(super) const BREAKER_FAILURES_MAX: u32 = 5;
+pub const BREAKER_FAILURES_MAX: u32 = 5;
 /// How long it is left alone before one query tries again: a restart takes longer than this, a
 /// hiccup does not.
-pub(super) const BREAKER_OPEN: Duration = Duration::from_secs(5);
+pub const BREAKER_OPEN: Duration = Duration::from_secs(5);
 
 /// Leaves a server alone that fails one query after the other. Closed, it lets all pass; open, none;
 /// when the time is over, one at a time, until one is answered. A query that is dropped on its way
 /// counts as none.
 #[derive(Default)]
-pub(super) struct Breaker {
+pub struct Breaker {
     state: Mutex<BreakerState>,
 }
 
 #[derive(Default)]
-pub(super) struct BreakerState {
+struct BreakerState {
     failures: u32,
     open_until: Option<Instant>,
 }
 
 impl Breaker {
     /// Whether a query may pass; otherwise how long none will.
-    pub(super) fn admit(&self, now: Instant) -> Result<(), Duration> {
+    pub fn admit(&self, now: Instant) -> Result<(), Duration> {
         let mut state = self.state();
         match state.open_until {
             Some(until) if now < until => Err(until - now),
@@ -40,7 +40,7 @@ impl Breaker {
         }
     }
 
-    pub(super) fn failed(&self, now: Instant) {
+    pub fn failed(&self, now: Instant) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
         if state.failures >= BREAKER_FAILURES_MAX {
@@ -48,7 +48,7 @@ impl Breaker {
         }
     }
 
-    pub(super) fn answered(&self) {
+    pub fn answered(&self) {
         *self.state() = BreakerState::default();
     }
 

@@ -1,143 +1,33 @@
 //! The embedder against a stand-in server that follows the documented schema, or doesn't.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{HeaderMap, Response, header};
-use axum::routing::post;
-use serde_json::{Value as Json, json};
-
+use axum::http::header;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value as Json, json};
 
 use super::breaker::{BREAKER_FAILURES_MAX, BREAKER_OPEN};
+use super::stand_in::{Arrived, Reply, StandIn, Traced, all_ended, vllm_error};
 use super::*;
-use crate::telemetry::{Caller, Run, Telemetry, TelemetrySettings, ledger};
 
 const MODEL: &str = "stand-in/model";
 const DIMENSION: usize = 4;
 
-/// What the stand-in answers with.
-struct Reply {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Body,
-    delay_ms: u64,
-}
-
-impl Reply {
-    fn new(status: u16, kind: &str, body: impl Into<Body>) -> Reply {
-        let headers = vec![("content-type", kind.to_owned())];
-        Reply { status, headers, body: body.into(), delay_ms: 0 }
-    }
-
-    fn json(status: u16, body: &Json) -> Reply {
-        Reply::new(status, "application/json", body.to_string())
-    }
-
-    fn with(mut self, name: &'static str, value: &str) -> Reply {
-        self.headers.push((name, value.to_owned()));
-        self
-    }
-
-    fn after(self, delay_ms: u64) -> Reply {
-        Reply { delay_ms, ..self }
-    }
-}
-
-/// A request as it arrived. `number` counts from 0.
-struct Arrived {
-    number: usize,
-    headers: HeaderMap,
-    body: Json,
-}
-
-impl Arrived {
-    fn texts(&self) -> Vec<&str> {
-        self.body["input"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
-    }
-}
-
-type Behaviour = dyn Fn(&Arrived) -> Reply + Send + Sync;
-
-struct StandIn {
-    address: SocketAddr,
-    seen: Arc<Seen>,
-    server: tokio::task::JoinHandle<()>,
-}
-
-struct Seen {
-    behaviour: Box<Behaviour>,
-    arrived: Mutex<Vec<Arc<Arrived>>>,
-    running: AtomicUsize,
-    running_max: AtomicUsize,
-}
-
-/// Counts a request as running for as long as its handler lives.
-struct Running(Arc<Seen>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 impl StandIn {
     async fn start(behaviour: impl Fn(&Arrived) -> Reply + Send + Sync + 'static) -> StandIn {
-        let seen = Arc::new(Seen {
-            behaviour: Box::new(behaviour),
-            arrived: Mutex::default(),
-            running: AtomicUsize::new(0),
-            running_max: AtomicUsize::new(0),
-        });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new().route("/v1/embeddings", post(answer)).with_state(seen.clone());
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        StandIn { address, seen, server }
+        StandIn::serve(&["/v1/embeddings"], behaviour).await
     }
 
     fn settings(&self) -> VllmSettings {
-        VllmSettings { base_url: format!("http://{}", self.address), ..quick() }
+        VllmSettings { base_url: self.base_url(), ..quick() }
     }
 
     fn embedder(&self) -> VllmEmbedder {
         VllmEmbedder::new(self.settings(), Some(DIMENSION)).unwrap()
     }
-
-    fn arrived(&self) -> Vec<Arc<Arrived>> {
-        self.seen.arrived.lock().unwrap().clone()
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-async fn answer(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    let running = seen.running.fetch_add(1, Ordering::SeqCst) + 1;
-    seen.running_max.fetch_max(running, Ordering::SeqCst);
-    let _running = Running(seen.clone());
-    let arrived = {
-        let mut all = seen.arrived.lock().unwrap();
-        let body = serde_json::from_slice(&body).unwrap();
-        let arrived = Arc::new(Arrived { number: all.len(), headers, body });
-        all.push(arrived.clone());
-        arrived
-    };
-    let reply = (seen.behaviour)(&arrived);
-    tokio::time::sleep(Duration::from_millis(reply.delay_ms)).await;
-    let mut response = Response::builder().status(reply.status);
-    for (name, value) in reply.headers {
-        response = response.header(name, value);
-    }
-    response.body(reply.body).unwrap()
 }
 
 /// Tiny waits, a generous time-out.
@@ -182,43 +72,6 @@ fn changed(arrived: &Arrived, change: impl Fn(&mut Json)) -> Reply {
     let mut answer = documented(arrived, |vector| json!(vector));
     change(&mut answer);
     Reply::json(200, &answer)
-}
-
-fn vllm_error(status: u16, message: &str) -> Reply {
-    let error = json!({"message": message, "type": "BadRequestError", "param": null, "code": status});
-    Reply::json(status, &json!({"error": error}))
-}
-
-/// A run whose ledger can be read.
-struct Traced {
-    folder: tempfile::TempDir,
-    telemetry: Telemetry,
-    run: Run,
-}
-
-impl Traced {
-    fn new() -> Traced {
-        let folder = tempfile::tempdir().unwrap();
-        let telemetry =
-            Telemetry::start(TelemetrySettings { export: None, ledger_folder: Some(folder.path().into()), record_query_text: false })
-                .unwrap();
-        let run = telemetry.run("semantic_search", &Caller::default(), json!({}));
-        Traced { folder, telemetry, run }
-    }
-
-    fn span(&self) -> &Span {
-        &self.run.root
-    }
-
-    /// The ledger's lines about embedding, in their order.
-    fn lines(self) -> Vec<Json> {
-        let id = self.run.id.clone();
-        self.run.finish("ok", json!({}));
-        self.telemetry.flush();
-        let path = ledger::find(self.folder.path(), &id).unwrap().unwrap();
-        let lines = ledger::read(&path).unwrap();
-        lines.into_iter().filter(|line| line["name"].as_str().unwrap().starts_with("vllm.")).collect()
-    }
 }
 
 async fn query(embedder: &VllmEmbedder) -> Result<Option<Vec<f32>>, EmbedError> {
@@ -466,21 +319,6 @@ async fn each_attempt_at_a_batch_has_its_own_time() {
     assert_eq!(server.arrived().len(), 3);
 }
 
-#[test]
-fn waits_are_jittered_and_bounded() {
-    let settings = VllmSettings { backoff_ms: 100, backoff_ms_max: 5_000, ..quick() };
-    let service = Service::new(settings).unwrap();
-    for (attempt, ceiling_ms) in [(1, 100), (2, 200), (3, 400), (6, 3_200), (7, 5_000), (64, 5_000), (65, 5_000), (u32::MAX, 5_000)] {
-        let waits: Vec<u128> = (0..500).map(|_| service.backoff(attempt, None).as_millis()).collect();
-        assert!(waits.iter().all(|&wait| wait <= ceiling_ms), "{attempt}");
-        assert!(waits.iter().any(|&wait| wait < ceiling_ms / 4), "{attempt}");
-        assert!(waits.iter().any(|&wait| wait > 3 * ceiling_ms / 4), "{attempt}");
-    }
-    for (asked_ms, expected_ms) in [(1_000, 1_000), (5_000, 5_000), (60_000, 5_000), (u64::MAX, 5_000)] {
-        assert_eq!(service.backoff(1, Some(asked_ms)), Duration::from_millis(expected_ms));
-    }
-}
-
 #[tokio::test]
 async fn retry_after_is_honoured_up_to_the_longest_wait() {
     let check = async |value: &'static str, wait_ms: std::ops::RangeInclusive<u64>| {
@@ -550,16 +388,6 @@ async fn one_failed_batch_fails_all_and_stops_the_others() {
     assert_eq!(passages(&embedder, &texts).await.unwrap_err().class(), "refused");
     all_ended(&server).await;
     assert_eq!(server.arrived().len(), 3);
-}
-
-/// Waits until the server sees that nobody waits any more, far sooner than it would answer.
-async fn all_ended(server: &StandIn) {
-    let ended = async {
-        while server.seen.running.load(Ordering::SeqCst) > 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("requests were left behind");
 }
 
 #[tokio::test]
@@ -743,26 +571,4 @@ fn settings_that_cannot_work_are_named() {
     check("attempts_max", Some(4), |settings| settings.attempts_max = 0);
     check("backoff_ms", Some(4), |settings| settings.backoff_ms = u64::MAX);
     check("backoff_ms_max", Some(4), |settings| settings.backoff_ms_max = 0);
-}
-
-#[test]
-fn the_endpoint_follows_from_any_form_of_the_base() {
-    for (base_url, expected) in [
-        ("http://127.0.0.1:8001", "http://127.0.0.1:8001/v1/embeddings"),
-        ("http://127.0.0.1:8001/", "http://127.0.0.1:8001/v1/embeddings"),
-        ("http://127.0.0.1:8001/v1", "http://127.0.0.1:8001/v1/embeddings"),
-        (" https://host/v1// ", "https://host/v1/embeddings"),
-        ("https://host/gpu/7/v1", "https://host/gpu/7/v1/embeddings"),
-    ] {
-        assert_eq!(endpoint(base_url).unwrap().as_str(), expected);
-    }
-    for (base_url, expected) in [
-        ("http://127.0.0.2", true),
-        ("http://[::1]:8001", true),
-        ("http://localhost", true),
-        ("http://10.0.0.1", false),
-        ("http://localhost.example", false),
-    ] {
-        assert_eq!(is_loopback(&endpoint(base_url).unwrap()), expected, "{base_url}");
-    }
 }

@@ -50,14 +50,14 @@ pub(super) struct Item {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Usage {
+pub struct Usage {
     #[serde(default)]
     pub prompt_tokens: u64,
 }
 
 /// A list of numbers, or little-endian 32-bit floats in base64. `null`, which some encoders write
 /// for what JSON can't hold, is NaN here.
-pub(super) struct Numbers(Vec<f32>);
+pub struct Numbers(pub Vec<f32>);
 
 impl<'de> Deserialize<'de> for Numbers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
