@@ -60,7 +60,8 @@ test('equal scores have no deviation at all', () => {
 });
 
 test('odd weights and scores give finite rows', () => {
-  const fused = (weight, scores) => fuse([run({ channel: 'bm25', weight, ids: [1, 2, 3], scores })], parse('{"weights": {"bm25": 100}}', PARAMETERS));
+  const parameters = parse('{"weights": {"bm25": 100}}', PARAMETERS);
+  const fused = (weight, scores) => fuse([run({ channel: 'bm25', weight, ids: [1, 2, 3], scores })], parameters);
   for (const weight of [NaN, Infinity, -1]) assert.equal(fused(weight, [3, 2, 1]).ids.length, 0, `${weight}`);
   const huge = 3.4028234663852886e38;
   const { scores, contributions } = fused(huge, [huge, 0, -huge]);
