@@ -87,7 +87,8 @@ fn scored(criterion: &mut Criterion) {
     group.bench_function("columns", |bencher| {
         bencher.iter(|| guest.call(|world, store| world.call_score_columns(store, black_box(&ids), black_box(&features))));
     });
-    group.bench_function("records", |bencher| bencher.iter(|| guest.call(|world, store| world.call_score_records(store, black_box(&rows)))));
+    group
+        .bench_function("records", |bencher| bencher.iter(|| guest.call(|world, store| world.call_score_records(store, black_box(&rows)))));
     group.finish();
 }
 
@@ -95,12 +96,12 @@ fn fused(criterion: &mut Criterion) {
     let mut guest = Guest::new();
     let mut group = criterion.benchmark_group("fuse");
     for (channels, rows) in FUSED {
-        let lists: Vec<Vec<u64>> = (0..channels)
-            .map(|channel| (0..rows).map(|row| ((row + channel * rows / 2) * 7_919) as u64 % 1_000_003).collect())
-            .collect();
+        let lists: Vec<Vec<u64>> =
+            (0..channels).map(|channel| (0..rows).map(|row| ((row + channel * rows / 2) * 7_919) as u64 % 1_000_003).collect()).collect();
         let scores: Vec<f32> = (0..rows).map(|row| 1.0 / (row + 1) as f32).collect();
         let columns: Vec<Run> = lists.iter().map(|ids| Run { ids: ids.clone(), scores: scores.clone() }).collect();
-        let records: Vec<Vec<Hit>> = lists.iter().map(|ids| ids.iter().zip(&scores).map(|(&id, &score)| Hit { id, score }).collect()).collect();
+        let records: Vec<Vec<Hit>> =
+            lists.iter().map(|ids| ids.iter().zip(&scores).map(|(&id, &score)| Hit { id, score }).collect()).collect();
         let native = |lists: &[Vec<u64>]| boundary::fuse(lists.iter().map(|ids| ids.iter().copied()));
         let expected = native(&lists);
         let got = guest.call(|world, store| world.call_fuse_columns(store, &columns));

@@ -46,8 +46,7 @@ impl Host {
         let shipped = SHIPPED.iter().find(|shipped| shipped.stage == stage).expect("every stage has a shipped plugin");
         let terms = Terms { grants: Grants::new(shipped.grants.iter().cloned(), |_| None), ..Terms::default() };
         let within = self.silent.operations().begin("plugin.load");
-        let plugin =
-            Plugin::load(&self.engine, shipped.bytes, "shipped", Some(stage), terms, &within).expect("shipped plugins load");
+        let plugin = Plugin::load(&self.engine, shipped.bytes, "shipped", Some(stage), terms, &within).expect("shipped plugins load");
         Configured::new(plugin, "{}".into()).expect("shipped plugins take their defaults")
     }
 }
@@ -183,7 +182,9 @@ fn rerank(criterion: &mut Criterion) {
     for (name, telemetry) in [("component", &host.silent), ("component, recorded", &host.recorded)] {
         let run = telemetry.run("semantic_search", &Caller::default(), serde_json::Value::Null);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| plugin.rerank(&run.root, settings(), &asked, black_box(&list), held.clone(), None).outcome.expect("the plugin works"));
+            bencher.iter(|| {
+                plugin.rerank(&run.root, settings(), &asked, black_box(&list), held.clone(), None).outcome.expect("the plugin works")
+            });
         });
     }
     group.finish();

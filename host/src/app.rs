@@ -245,7 +245,8 @@ impl SearchService for App {
         let serving = Stage::ALL.into_iter().filter_map(|stage| set.active(stage)).map(|active| {
             let identity = &active.plugin.identity;
             let out = active.quarantine.left(Instant::now());
-            let rest = out.map(|left| format!("; taken out for {} s more after failures in a row, the fallback serves", left.as_secs() + 1));
+            let rest =
+                out.map(|left| format!("; taken out for {} s more after failures in a row, the fallback serves", left.as_secs() + 1));
             let detail = format!("{} {} (sha256 {}){}", identity.name, identity.version, identity.sha256, rest.unwrap_or_default());
             Check { name: format!("plugin {}", identity.stage), ok: out.is_none(), detail }
         });

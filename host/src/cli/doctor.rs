@@ -63,6 +63,10 @@ pub fn run(loaded: &Loaded, arguments: &DoctorArgs) -> Result<(), Failure> {
                     format!("{} {} {}{}", identity.stage, identity.name, identity.version, if active { ", active" } else { "" }),
                 ));
             }
+            for refusal in app.plugins().refusals() {
+                findings.push(Finding::broken("plugin file", refusal.message, "correct or remove the file; requests can't name it"));
+            }
+            findings.extend(plugin_folder(loaded));
             if app.snapshot().is_ok() {
                 findings.push(runtime.block_on(search(&app)));
             }
@@ -207,6 +211,13 @@ fn collector(loaded: &Loaded, runtime: &tokio::runtime::Runtime) -> Finding {
             "start a collector there, or unset the endpoint; searches work without",
         ),
     }
+}
+
+/// A folder of plugins that can't be read has none.
+fn plugin_folder(loaded: &Loaded) -> Option<Finding> {
+    let folder = loaded.config.plugins.folder.as_ref()?;
+    let error = std::fs::read_dir(folder).err()?;
+    Some(Finding::broken("plugin folder", format!("{}: {error}", folder.display()), "make the folder, or correct `plugins.folder`"))
 }
 
 fn port(part: &'static str, address: &str) -> Finding {

@@ -12,8 +12,8 @@ use crate::index::data_dir::DataDir;
 use crate::index::scan::ScanLimits;
 use crate::models::EmbedderSettings;
 use crate::models::lsa::LsaOptions;
-use crate::models::vllm::VllmSettings;
 use crate::models::scoring::ScoringSettings;
+use crate::models::vllm::VllmSettings;
 use crate::plugin::PluginSettings;
 use crate::telemetry::{Export, TelemetrySettings};
 

@@ -69,9 +69,8 @@ impl PluginsConfig {
             quarantine: self.quarantine,
         };
         let stage_settings = |stage: Stage, config: &StageConfig| {
-            let shipped = |name: Option<&str>| {
-                SHIPPED.iter().find(|shipped| shipped.stage == stage && name.is_none_or(|name| name == shipped.name))
-            };
+            let shipped =
+                |name: Option<&str>| SHIPPED.iter().find(|shipped| shipped.stage == stage && name.is_none_or(|name| name == shipped.name));
             let source = match (&config.path, &config.plugin) {
                 (Some(path), _) => PluginSource::File(path.clone()),
                 (None, Some(name)) => PluginSource::Named(name.clone()),

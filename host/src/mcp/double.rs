@@ -9,8 +9,8 @@ use serde_json::{Value as Json, json};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{Check, Readiness, SearchService};
-use crate::explanation::FindingExplanation;
 use crate::envelope::{AnswerEnvelope, Contribution, Coverage, FileSlice, Finding, IndexStamp, Observability};
+use crate::explanation::FindingExplanation;
 use crate::request::{OpenFileArguments, RequestError, SearchRequest};
 use crate::telemetry::{Caller, Run, Span, Telemetry, TelemetrySettings, ledger};
 use crate::types::{ChannelName, ChunkId};

@@ -118,10 +118,8 @@ impl Told<'_> {
     fn explanation(&self, search: &Search<'_>) -> Explanation {
         let decision = &self.decided.decision;
         let profile = self.profile;
-        let mut plugins = BTreeMap::from([
-            (Stage::Gate, plugin_stamp(&search.chosen.gate)),
-            (Stage::Fusion, plugin_stamp(&search.chosen.fusion)),
-        ]);
+        let mut plugins =
+            BTreeMap::from([(Stage::Gate, plugin_stamp(&search.chosen.gate)), (Stage::Fusion, plugin_stamp(&search.chosen.fusion))]);
         if self.ranked.reranked {
             plugins.insert(Stage::Rerank, plugin_stamp(&search.chosen.rerank));
         }

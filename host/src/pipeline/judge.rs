@@ -64,8 +64,17 @@ pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<Query
             fallback::decide(&profile.channels)
         }
     };
+    settle(&mut decision, profile, search.request, notes);
+    note_decision(&stage, &decision);
+    // Not left to the last handle, which a call that hangs may hold.
+    stage.end();
+    Decided { decision, features }
+}
+
+/// Brings together what the gate decided, what the request says and what this index has.
+fn settle(decision: &mut Decision, profile: &QueryProfile, request: &SearchRequest, notes: &mut Notes) {
     decision.budgets.retain(|budget| profile.channels.contains(&budget.channel));
-    apply_request(&mut decision, profile, search.request, notes);
+    apply_request(decision, profile, request, notes);
     if decision.budgets.is_empty() {
         decision.budgets = fallback::decide(&profile.channels).budgets;
         notes.degraded("gate", "no_channel", "fixed budgets", "no channel that was chosen is in this index; all others were asked".into());
@@ -73,10 +82,6 @@ pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<Query
     if decision.rm3 {
         notes.warnings.push("the gate asked for RM3, which this version does not have: the query was not widened".into());
     }
-    note_decision(&stage, &decision);
-    // Not left to the last handle, which a call that hangs may hold.
-    stage.end();
-    Decided { decision, features }
 }
 
 fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &SearchRequest, notes: &mut Notes) {
@@ -219,7 +224,9 @@ pub(super) async fn rerank(
 fn note_limits(plugin: &Arc<Configured>, report: &CallReport, notes: &mut Notes) {
     let identity = &plugin.plugin.identity;
     for (limit, count) in report.dropped.by_limit() {
-        notes.warnings.push(format!("{} plugin {} reached {limit}: {count} items of its telemetry were dropped", identity.stage, identity.name));
+        notes
+            .warnings
+            .push(format!("{} plugin {} reached {limit}: {count} items of its telemetry were dropped", identity.stage, identity.name));
     }
 }
 
@@ -242,10 +249,7 @@ fn reordered(list: &RankedList, scores: &[f32]) -> Vec<Placed> {
 }
 
 /// Runs a plugin call on a thread of its own and doesn't wait for it for ever.
-async fn guarded<T: Send + 'static>(
-    plugin: &Arc<Configured>,
-    body: impl FnOnce(&Configured) -> Called<T> + Send + 'static,
-) -> Called<T> {
+async fn guarded<T: Send + 'static>(plugin: &Arc<Configured>, body: impl FnOnce(&Configured) -> Called<T> + Send + 'static) -> Called<T> {
     let identity = &plugin.plugin.identity;
     let failed = |cause, message| Called {
         outcome: Err(PluginFailure { name: identity.name.clone(), sha256: identity.sha256.clone(), cause, message }),
@@ -271,7 +275,60 @@ fn fell_back(stage: Stage, failure: &PluginFailure, instead: &str, span: &Span, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::ChunkId;
+    use crate::request::SearchProArguments;
+    use crate::types::{ChannelName, ChunkId};
+
+    const BM25: ChannelName = ChannelName::Bm25;
+    const DENSE: ChannelName = ChannelName::Dense;
+
+    /// The budgets as (channel, depth, weight), the causes of what is degraded, and all
+    /// warnings in one text.
+    type Settled = (Vec<(ChannelName, u32, f32)>, Vec<String>, String);
+
+    /// `index` has the channels there are, `gate` those the gate chose, at depth 50 and
+    /// weight ½.
+    fn settled(index: &[ChannelName], gate: &[ChannelName], arguments: SearchProArguments) -> Settled {
+        let mut decision = fallback::decide(&[]);
+        decision.budgets = gate.iter().map(|&channel| Budget { channel, depth: 50, weight: 0.5, reason: "the gate's".into() }).collect();
+        decision.rm3 = gate.is_empty();
+        let profile = QueryProfile { channels: index.to_vec(), ..QueryProfile::default() };
+        let request = SearchRequest::pro(SearchProArguments { query: "x".into(), ..arguments }).unwrap();
+        let mut notes = Notes::default();
+        settle(&mut decision, &profile, &request, &mut notes);
+        let budgets = decision.budgets.iter().map(|budget| (budget.channel, budget.depth, budget.weight)).collect();
+        (budgets, notes.degraded.iter().map(|part| part.cause.clone()).collect(), notes.warnings.join("; "))
+    }
+
+    #[test]
+    fn the_request_goes_before_the_gate_and_the_index_before_both() {
+        let none = SearchProArguments::default;
+        let channels = |channels: &[ChannelName]| SearchProArguments { channels: Some(channels.to_vec()), ..none() };
+        let depth = |channel, depth| SearchProArguments { depths: Some(BTreeMap::from([(channel, depth)])), ..none() };
+        let both = [BM25, DENSE];
+        assert_eq!(settled(&both, &[BM25], none()), (vec![(BM25, 50, 0.5)], vec![], String::new()));
+        // Named channels that the gate left out are asked; others that it chose are not.
+        assert_eq!(settled(&both, &[BM25], channels(&[DENSE])), (vec![(DENSE, 100, 1.0)], vec![], String::new()));
+        // A depth asks for its channel.
+        assert_eq!(settled(&both, &[BM25], depth(DENSE, 7)), (vec![(BM25, 50, 0.5), (DENSE, 7, 1.0)], vec![], String::new()));
+        assert_eq!(settled(&both, &[BM25], depth(BM25, 7)).0, [(BM25, 7, 0.5)]);
+        // What the index doesn't have can't be asked.
+        let (budgets, causes, warnings) = settled(&[BM25], &both, channels(&[BM25, DENSE]));
+        assert_eq!((budgets, causes), (vec![(BM25, 50, 0.5)], vec!["unavailable".to_owned()]));
+        assert!(warnings.contains("dense was asked for, but this index has none"), "{warnings}");
+        let (budgets, _, warnings) = settled(&[BM25], &both, depth(DENSE, 7));
+        assert_eq!(budgets, [(BM25, 50, 0.5)]);
+        assert!(warnings.contains("dense have no effect"), "{warnings}");
+    }
+
+    #[test]
+    fn without_a_channel_all_are_asked_and_rm3_is_owned_up_to() {
+        let (budgets, causes, warnings) = settled(&[BM25], &[], SearchProArguments::default());
+        assert_eq!((budgets, causes), (vec![(BM25, 100, 1.0)], vec!["no_channel".to_owned()]));
+        assert!(warnings.contains("RM3"), "{warnings}");
+        let only_dense = SearchProArguments { channels: Some(vec![DENSE]), ..SearchProArguments::default() };
+        let (budgets, causes, _) = settled(&[BM25], &[BM25], only_dense);
+        assert_eq!((budgets, causes), (vec![(BM25, 100, 1.0)], vec!["unavailable".to_owned(), "no_channel".to_owned()]));
+    }
 
     #[test]
     fn rows_beyond_the_depth_follow_with_falling_scores() {

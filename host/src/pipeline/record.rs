@@ -23,7 +23,13 @@ pub(super) fn fusion(search: &Search<'_>, rrf_k: f32, runs: &[ChannelRun], calle
     take(search, &search.chosen.fusion, input, called, runner::fusion_output);
 }
 
-pub(super) fn rerank(search: &Search<'_>, profile: &QueryProfile, rows: &RankedList, chunks: &Arc<Vec<ChunkRow>>, called: &Called<Vec<f32>>) {
+pub(super) fn rerank(
+    search: &Search<'_>,
+    profile: &QueryProfile,
+    rows: &RankedList,
+    chunks: &Arc<Vec<ChunkRow>>,
+    called: &Called<Vec<f32>>,
+) {
     let input = || {
         Input::Rerank(RerankInput {
             query: runner::query(profile),

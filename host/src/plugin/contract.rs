@@ -42,7 +42,8 @@ impl Surface {
     /// # Errors
     /// Why the bytes are no component.
     pub fn read(engine: &PluginEngine, bytes: &[u8]) -> Result<Surface, String> {
-        let component = Component::new(&engine.engine, bytes).map_err(|error| format!("{error:#}").lines().next().unwrap_or_default().to_owned())?;
+        let component =
+            Component::new(&engine.engine, bytes).map_err(|error| format!("{error:#}").lines().next().unwrap_or_default().to_owned())?;
         Ok(Surface::of(&engine.engine, &component))
     }
 
@@ -176,14 +177,15 @@ mod tests {
 
     #[test]
     fn a_component_fits_within_its_minor_version() {
-        let check = |imports: &[&str], exports: &[&str], expect: Result<(), &[&str]>| {
-            match (surface(imports, exports).check(Stage::Fusion), expect) {
-                (Ok(()), Ok(())) => {}
-                (Err(message), Err(parts)) => {
-                    assert!(parts.iter().all(|part| message.contains(part)), "{message}");
-                }
-                (got, expect) => panic!("{exports:?}: {got:?} instead of {expect:?}"),
+        let check = |imports: &[&str], exports: &[&str], expect: Result<(), &[&str]>| match (
+            surface(imports, exports).check(Stage::Fusion),
+            expect,
+        ) {
+            (Ok(()), Ok(())) => {}
+            (Err(message), Err(parts)) => {
+                assert!(parts.iter().all(|part| message.contains(part)), "{message}");
             }
+            (got, expect) => panic!("{exports:?}: {got:?} instead of {expect:?}"),
         };
         check(&["spanloom:search/telemetry@0.1.0"], &["spanloom:search/fusion@0.1.0"], Ok(()));
         check(&["wasi:io/poll@0.2.6"], &["spanloom:search/fusion@0.1.9"], Ok(()));

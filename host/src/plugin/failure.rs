@@ -1,7 +1,7 @@
 //! Why a plugin did not do its work, as classes that people can count.
 
-use wasmtime::Trap;
 use wasmtime::component::ResourceTableError;
+use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use super::limits::Limiter;
 use super::state::Refused;
@@ -100,6 +100,9 @@ pub fn classify(error: &wasmtime::Error, limiter: &Limiter) -> (Cause, String) {
     }
     if let Some(refused) = error.downcast_ref::<Refused>() {
         return (refused.cause(), text);
+    }
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return (Cause::Instances, text);
     }
     if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
         return (Cause::Handles, "more handles were held at once than `handles_max` allows".into());

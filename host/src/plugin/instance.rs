@@ -111,14 +111,13 @@ impl Configured {
         stage.set(attr::PLUGIN_SHA256, identity.sha256.clone());
         stage.set(attr::PLUGIN_STAGE, identity.stage.as_str());
         let mut report = CallReport::default();
-        let (began, cpu) = (Instant::now(), ThreadTime::now());
+        let began = Instant::now();
         let outcome = self.admitted(&settings, began).and_then(|left| {
             self.checked_out(stage, settings, left, context, body, &mut report)
                 .and_then(|value| check(value).map_err(|message| self.failure(Cause::BadOutput, message)))
                 .inspect(|_| self.quarantine.succeeded())
                 .inspect_err(|failure| self.count_failure(stage, failure, began))
         });
-        let guest_s = cpu.elapsed().as_secs_f64();
         if let Err(failure) = &outcome {
             self.report(stage, failure);
         }
@@ -135,7 +134,7 @@ impl Configured {
             stage: identity.stage,
             name: &identity.name,
             cause: outcome.as_ref().err().map(|failure| failure.cause.as_str()),
-            seconds: guest_s,
+            seconds: report.guest_time.as_secs_f64(),
             dropped: report.dropped.by_limit().collect(),
         });
         Called { outcome, report }
@@ -154,6 +153,10 @@ impl Configured {
     }
 
     fn count_failure(&self, stage: &Span, failure: &PluginFailure, began: Instant) {
+        // Too many calls at once are no defect of the plugin.
+        if failure.cause == Cause::Instances {
+            return;
+        }
         // A plugin that says what it doesn't do is well.
         if failure.cause == Cause::Unsupported {
             return;
@@ -164,10 +167,7 @@ impl Configured {
             tracing::warn!(plugin = name, stage = %stage_name, failures, for_ms, cause = failure.cause.as_str(), "a plugin is taken out");
             stage.event(
                 event::PLUGIN_QUARANTINED,
-                vec![
-                    opentelemetry::KeyValue::new("failures", i64::from(failures)),
-                    opentelemetry::KeyValue::new("time_ms", for_ms as i64),
-                ],
+                vec![opentelemetry::KeyValue::new("failures", i64::from(failures)), opentelemetry::KeyValue::new("time_ms", for_ms as i64)],
             );
             stage.plugin_quarantined(stage_name, name);
         }
@@ -216,8 +216,12 @@ impl Configured {
         };
         stage.set(attr::PLUGIN_REUSE, instance.calls as i64);
         instance.calls += 1;
-        let call =
-            Call { recording: stage.is_recorded() || settings.observe, deadline_us: left.as_micros() as u64, limit: settings.limit, explain: settings.explain };
+        let call = Call {
+            recording: stage.is_recorded() || settings.observe,
+            deadline_us: left.as_micros() as u64,
+            limit: settings.limit,
+            explain: settings.explain,
+        };
         let Instance { store, bindings, .. } = &mut instance;
         store.set_epoch_deadline(epochs(left));
         let fuel = self.plugin.engine.refuel(store, limits);
@@ -229,7 +233,8 @@ impl Configured {
         let cpu = ThreadTime::now();
         let returned = body(store, bindings, lent, call);
         drop(running);
-        stage.set(attr::PLUGIN_GUEST_US, cpu.elapsed().as_micros() as i64);
+        let guest_time = cpu.elapsed();
+        stage.set(attr::PLUGIN_GUEST_US, guest_time.as_micros() as i64);
         stage.set(attr::PLUGIN_MEMORY, store.data().limiter.memory_bytes_peak as i64);
         if let Some(given) = fuel {
             stage.set(attr::PLUGIN_FUEL, given.saturating_sub(store.get_fuel().unwrap_or(0)) as i64);
@@ -239,6 +244,7 @@ impl Configured {
             Err(error) => Some(classify(error, &store.data().limiter)),
         };
         *report = store.data_mut().end(own, failure.as_ref().map(|(cause, message)| (cause.as_str(), message.as_str())));
+        report.guest_time = guest_time;
         if let Some((cause, message)) = failure {
             // The store, and with it everything the guest had, ends here.
             return Err(self.failure(cause, message));
@@ -339,5 +345,42 @@ impl Instance {
             Bindings::Rerank(plugin) => plugin.spanloom_search_rerank().call_configure(&mut self.store, parameters),
         };
         answer.map_err(|error| classify(&error, &self.store.data().limiter))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::{ChannelRun, SHIPPED, Terms};
+    use crate::telemetry::{Caller, Telemetry, TelemetrySettings};
+    use crate::types::{ChannelName, ChunkId, RankedList, Stage};
+
+    #[test]
+    fn a_call_that_nobody_records_calls_no_telemetry() {
+        let folder = tempfile::tempdir().unwrap();
+        let telemetry =
+            |ledger_folder| Telemetry::start(TelemetrySettings { export: None, ledger_folder, record_query_text: true }).unwrap();
+        let (silent, kept) = (telemetry(None), telemetry(Some(folder.path().into())));
+        let engine = PluginEngine::new(None, false).unwrap();
+        let shipped = SHIPPED.iter().find(|shipped| shipped.stage == Stage::Fusion).unwrap();
+        let within = silent.operations().begin("plugin.load");
+        let plugin = Plugin::load(&engine, shipped.bytes, "shipped", None, Terms::default(), &within).unwrap();
+        let configured = Configured::new(plugin, "{}".into()).unwrap();
+        let runs = [ChannelRun {
+            channel: ChannelName::Bm25,
+            weight: 1.0,
+            list: RankedList { ids: vec![ChunkId(1), ChunkId(2)], scores: vec![2.0, 1.0] },
+        }];
+        let check = |telemetry: &Telemetry, observe: bool, expect: bool| {
+            let run = telemetry.run("semantic_search", &Caller::default(), serde_json::json!({}));
+            let settings = CallSettings { deadline: Instant::now() + Duration::from_secs(10), limit: 10, explain: false, observe };
+            let called = configured.fuse(&run.root, settings, 60.0, &runs);
+            assert_eq!(called.outcome.unwrap().list.len(), 2);
+            assert_eq!(called.report.telemetry_calls > 0, expect, "{} calls", called.report.telemetry_calls);
+        };
+        check(&silent, false, false);
+        check(&kept, false, true);
+        check(&silent, true, true);
+        check(&silent, false, false);
     }
 }

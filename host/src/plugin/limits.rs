@@ -47,7 +47,7 @@ impl Default for PluginLimits {
         PluginLimits {
             call_ms_max: 250,
             setup_ms_max: 2_000,
-            memory_bytes_max: 64 << 20,
+            memory_bytes_max: 128 << 20,
             table_elements_max: 20_000,
             core_instances_max: 20,
             instances_max: 96,

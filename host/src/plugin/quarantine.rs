@@ -63,7 +63,10 @@ struct State {
 pub enum Verdict {
     Stays,
     /// Taken out now, after so many failures in a row, for so long.
-    TakenOut { failures: u32, time: Duration },
+    TakenOut {
+        failures: u32,
+        time: Duration,
+    },
 }
 
 impl Quarantine {

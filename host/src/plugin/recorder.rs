@@ -91,16 +91,8 @@ impl Recorder {
         let mut state = self.state();
         state.last_id += 1;
         let id = state.last_id;
-        state.current = Some(Recording {
-            id,
-            request,
-            begun: Instant::now(),
-            runs_begun: 0,
-            runs_ended: 0,
-            bytes: 0,
-            dropped: 0,
-            cases: Vec::new(),
-        });
+        state.current =
+            Some(Recording { id, request, begun: Instant::now(), runs_begun: 0, runs_ended: 0, bytes: 0, dropped: 0, cases: Vec::new() });
         self.on.store(true, Ordering::Release);
         Ok(id)
     }

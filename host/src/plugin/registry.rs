@@ -256,9 +256,10 @@ impl Plugins {
         let loaded = self.set.load().loaded.clone();
         // Pin, terms and cases are those of the configuration, if it is the same plugin,
         // whichever served in between.
-        let same = self.settings.stages.get(&choice.stage).filter(|configured| {
-            find(&loaded, choice.stage, &configured.source).is_ok_and(|plugin| plugin.identity.name == choice.plugin)
-        });
+        let same =
+            self.settings.stages.get(&choice.stage).filter(|configured| {
+                find(&loaded, choice.stage, &configured.source).is_ok_and(|plugin| plugin.identity.name == choice.plugin)
+            });
         let settings = StageSettings {
             source: PluginSource::Named(choice.plugin),
             parameters: choice.parameters,

@@ -2,6 +2,7 @@
 //! when somebody observes it, its spans.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use opentelemetry::Value;
 use serde_json::{Map, Value as Json};
@@ -22,6 +23,8 @@ pub struct CallReport {
     pub explained: Explained,
     /// Calls of `telemetry` that the guest made.
     pub telemetry_calls: u64,
+    /// Processor time of the guest, with the host calls it made.
+    pub guest_time: Duration,
     /// The stage span, and the guest's spans in the order in which they were opened; only
     /// of an observed call.
     pub spans: Vec<GuestSpanFact>,
@@ -111,9 +114,8 @@ mod tests {
 
     #[test]
     fn parts_belong_to_rows_and_limits_have_names() {
-        let explained =
-            Explained { part_names: vec!["a".into(), "b".into()], parts: vec![1.0, 2.0, 3.0, 4.0], ..Explained::default() };
-        assert_eq!(explained.parts_of(1).map(|parts| Json::Object(parts)), Some(serde_json::json!({"a": 3.0, "b": 4.0})));
+        let explained = Explained { part_names: vec!["a".into(), "b".into()], parts: vec![1.0, 2.0, 3.0, 4.0], ..Explained::default() };
+        assert_eq!(explained.parts_of(1).map(Json::Object), Some(serde_json::json!({"a": 3.0, "b": 4.0})));
         assert_eq!(explained.parts_of(2), None);
         assert_eq!(Explained::default().parts_of(0), None);
 

@@ -14,7 +14,7 @@ use super::failure::PluginFailure;
 use super::instance::{CallSettings, Configured};
 use super::load::Plugin;
 use super::report::{CallReport, Called};
-use super::scoring::Scoring;
+use super::scoring::{KnownScores, Scoring};
 use super::stages::{ChannelRun, Decision, Fused};
 use crate::index::catalog::ChunkRow;
 use crate::profile::QueryProfile;
@@ -49,15 +49,16 @@ pub fn call(configured: &Configured, case: &Case, span: &Span) -> Observed {
         Input::Rerank(input) => profile(&input.query).map(|profile| {
             let rows = ranked(&input.rows.ids, &input.rows.scores);
             let documents = DocumentRows::new(Arc::new(input.documents.iter().map(chunk).collect()));
-            let scores = input.documents.iter().map(|row| (row.id, (row.late_interaction, row.cross_encoder))).collect();
+            let scores = input
+                .documents
+                .iter()
+                .map(|row| (row.id, KnownScores { late_interaction: row.late_interaction, cross_encoder: row.cross_encoder }))
+                .collect();
             let called = configured.rerank(span, settings, &profile, &rows, documents, Some(Scoring::Known(Arc::new(scores))));
             observed(called, |scores| Output::Rerank(cases::RerankOutput { scores }))
         }),
     };
-    outcome.unwrap_or_else(|message| Observed {
-        outcome: Err(Failure { cause: UNKNOWN_CHANNEL.into(), message }),
-        spans: Vec::new(),
-    })
+    outcome.unwrap_or_else(|message| Observed { outcome: Err(Failure { cause: UNKNOWN_CHANNEL.into(), message }), spans: Vec::new() })
 }
 
 fn failed(failure: &PluginFailure) -> Observed {
@@ -68,10 +69,7 @@ fn failed(failure: &PluginFailure) -> Observed {
 /// What was seen of a call, as cases have it.
 pub fn observed<T>(called: Called<T>, output: impl FnOnce(T) -> Output) -> Observed {
     let spans = spans(&called.report);
-    let outcome = called
-        .outcome
-        .map(output)
-        .map_err(|failure| Failure { cause: failure.cause.as_str().into(), message: failure.message });
+    let outcome = called.outcome.map(output).map_err(|failure| Failure { cause: failure.cause.as_str().into(), message: failure.message });
     Observed { outcome, spans }
 }
 

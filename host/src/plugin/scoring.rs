@@ -36,13 +36,27 @@ pub enum Scoring {
         /// Of the runtime that sends the requests.
         runtime: tokio::runtime::Handle,
     },
-    /// Scores that are known beforehand, by chunk: late interaction, cross-encoder.
-    Known(Arc<BTreeMap<u64, (Option<f32>, Option<f32>)>>),
+    /// Scores that are known beforehand, by chunk.
+    Known(Arc<BTreeMap<u64, KnownScores>>),
+}
+
+/// What the models say of one chunk, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct KnownScores {
+    pub late_interaction: Option<f32>,
+    pub cross_encoder: Option<f32>,
 }
 
 impl Scoring {
     /// One score for each row; `ids` and `texts` are columns.
-    pub(super) fn ask(&self, model: ScoringModel, ids: &[u64], texts: &[String], span: &Span, left: Duration) -> Result<Vec<f32>, WireError> {
+    pub(super) fn ask(
+        &self,
+        model: ScoringModel,
+        ids: &[u64],
+        texts: &[String],
+        span: &Span,
+        left: Duration,
+    ) -> Result<Vec<f32>, WireError> {
         match self {
             Scoring::Models { scorers, query, runtime } => runtime
                 .block_on(async {
@@ -57,9 +71,9 @@ impl Scoring {
                 }),
             Scoring::Known(scores) => {
                 let score = |id: &u64| {
-                    scores.get(id).and_then(|(late, cross)| match model {
-                        ScoringModel::LateInteraction => *late,
-                        ScoringModel::CrossEncoder => *cross,
+                    scores.get(id).and_then(|known| match model {
+                        ScoringModel::LateInteraction => known.late_interaction,
+                        ScoringModel::CrossEncoder => known.cross_encoder,
                     })
                 };
                 let known: Option<Vec<f32>> = ids.iter().map(score).collect();

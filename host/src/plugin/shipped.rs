@@ -16,5 +16,10 @@ pub struct Shipped {
 pub const SHIPPED: &[Shipped] = &[
     Shipped { name: "gate-heuristic", stage: Stage::Gate, bytes: include_bytes!(env!("SPANLOOM_GATE_HEURISTIC")), grants: &[] },
     Shipped { name: "fusion-rrf", stage: Stage::Fusion, bytes: include_bytes!(env!("SPANLOOM_FUSION_RRF")), grants: &[] },
-    Shipped { name: "rerank-code", stage: Stage::Rerank, bytes: include_bytes!(env!("SPANLOOM_RERANK_CODE")), grants: &[Capability::Documents] },
+    Shipped {
+        name: "rerank-code",
+        stage: Stage::Rerank,
+        bytes: include_bytes!(env!("SPANLOOM_RERANK_CODE")),
+        grants: &[Capability::Documents],
+    },
 ];

@@ -91,7 +91,9 @@ impl Refused {
     }
 
     fn denied(capability: &Capability) -> Refused {
-        let message = format!("`{capability}` is not granted to this plugin; allow it with `grants = [\"{capability}\"]` beside it in the configuration");
+        let message = format!(
+            "`{capability}` is not granted to this plugin; allow it with `grants = [\"{capability}\"]` beside it in the configuration"
+        );
         Refused { cause: Cause::Denied, message }
     }
 
@@ -153,7 +155,9 @@ impl HostState {
     }
 
     fn call(&mut self) -> wasmtime::Result<&mut CallState> {
-        self.call.as_mut().ok_or_else(|| wasmtime::Error::from(Refused::contract("this import can't be used outside of a stage call".into())))
+        self.call
+            .as_mut()
+            .ok_or_else(|| wasmtime::Error::from(Refused::contract("this import can't be used outside of a stage call".into())))
     }
 
     /// The innermost span that is open, for host work done for the guest.

@@ -33,7 +33,7 @@ pub struct PluginCallFact<'a> {
     pub name: &'a str,
     /// Why it failed; `None` when it went well.
     pub cause: Option<&'static str>,
-    /// Processor time of the call, with the checks around it.
+    /// Processor time of the guest.
     pub seconds: f64,
     /// Items dropped over a limit, by the limit.
     pub dropped: Vec<(&'static str, u64)>,

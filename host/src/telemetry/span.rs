@@ -13,9 +13,9 @@ use opentelemetry::{Context, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 use serde_json::{Map, Value as Json};
 
-use super::metrics::{Metrics, PluginCallFact};
 use super::conventions::attr;
 use super::ledger::{Line, LineKind, RunLedger};
+use super::metrics::{Metrics, PluginCallFact};
 use crate::types::Stage;
 
 /// A running operation. Cheap to clone: clones are handles of the same span, which

@@ -97,18 +97,8 @@ pub struct CodeReranker(Parameters);
 
 /// What an explanation tells of each row: the weighted signals, which add up, and the
 /// two factors that their sum is multiplied with.
-const PART_NAMES: [&str; 10] = [
-    "fused",
-    "exact",
-    "definition",
-    "path",
-    "definition_over_use",
-    "phrase",
-    "proximity",
-    "coverage",
-    "kind_factor",
-    "same_file_factor",
-];
+const PART_NAMES: [&str; 10] =
+    ["fused", "exact", "definition", "path", "definition_over_use", "phrase", "proximity", "coverage", "kind_factor", "same_file_factor"];
 
 /// Why a row has its score.
 #[derive(Clone, Debug, Default)]

@@ -74,9 +74,9 @@ mod native {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-use native::{tell_features, tell_parts};
-#[cfg(not(target_arch = "wasm32"))]
 pub use native::{Said, said};
+#[cfg(not(target_arch = "wasm32"))]
+use native::{tell_features, tell_parts};
 
 #[cfg(test)]
 mod tests {

@@ -201,7 +201,10 @@ fn documents(rows: usize) -> DocumentRows {
         end_line: 33,
         symbol: Some(format!("Router::route_{id}")),
         definitions: format!("route_{id}"),
-        text: format!("/// Matches a path to a route.\npub fn route_{id}(path: &str) {{\n{}}}\n", "    let layer = self.layers.get(path)?;\n".repeat(30)),
+        text: format!(
+            "/// Matches a path to a route.\npub fn route_{id}(path: &str) {{\n{}}}\n",
+            "    let layer = self.layers.get(path)?;\n".repeat(30)
+        ),
         commit: None,
         commit_time_s: None,
     };

@@ -25,7 +25,8 @@ pub fn run(loaded: &Loaded, arguments: &InspectArgs) -> Result<(), Failure> {
         None => std::fs::read(name).map_err(|error| Failure::Usage(format!("`{name}` can't be read: {error}")))?,
     };
     let engine = workshop::engine(loaded)?;
-    let surface = Surface::read(&engine, &bytes).map_err(|error| Failure::Failed(format!("{name}: is no WebAssembly component: {error}")))?;
+    let surface =
+        Surface::read(&engine, &bytes).map_err(|error| Failure::Failed(format!("{name}: is no WebAssembly component: {error}")))?;
     // What the host would say of it, by really loading it.
     let verdict = Workshop::open(loaded)?.load(&bytes, name, None);
     let plugin = verdict.as_ref().ok();

@@ -61,6 +61,14 @@ async fn record(admin: &Admin, arguments: &RecordArgs) -> Result<(), Failure> {
     let id = begun.json::<serde_json::Value>().await.map_err(Failure::failed)?["id"].as_u64().unwrap_or_default();
     eprintln!("Recording {} runs at {}; Ctrl-C ends it …", arguments.runs, admin.base);
     let here = format!("{path}/{id}");
+    let outcome = follow(admin, &here, arguments).await;
+    // It may be gone already; what was recorded is here, or can't be written.
+    let _ = admin.send(admin.client.delete(admin.at(&here))).await;
+    outcome
+}
+
+/// Writes cases as they come, until the recording is done or somebody ends it.
+async fn follow(admin: &Admin, here: &str, arguments: &RecordArgs) -> Result<(), Failure> {
     let (mut written, mut taken, mut stopped) = (Vec::new(), 0, false);
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
@@ -72,17 +80,13 @@ async fn record(admin: &Admin, arguments: &RecordArgs) -> Result<(), Failure> {
             written.push(write(case, arguments)?);
         }
         if progress.done || stopped {
-            tell(&progress, &written)?;
-            break;
+            return tell(&progress, &written);
         }
         tokio::select! {
             _ = tokio::time::sleep(POLL) => {}
             _ = &mut interrupted, if !stopped => stopped = true,
         }
     }
-    // It may be gone already; what was recorded is here.
-    let _ = admin.send(admin.client.delete(admin.at(&here))).await;
-    Ok(())
 }
 
 fn write(case: &serde_json::Value, arguments: &RecordArgs) -> Result<PathBuf, Failure> {
@@ -123,7 +127,10 @@ impl Admin {
             return Ok(response);
         }
         let words = response.text().await.unwrap_or_default();
-        let words = serde_json::from_str::<serde_json::Value>(&words).ok().and_then(|body| body["error"].as_str().map(str::to_owned)).unwrap_or(words);
+        let words = serde_json::from_str::<serde_json::Value>(&words)
+            .ok()
+            .and_then(|body| body["error"].as_str().map(str::to_owned))
+            .unwrap_or(words);
         let failure = if status == StatusCode::BAD_REQUEST { Failure::Usage } else { Failure::Failed };
         Err(failure(format!("the server at {} answers {}: {words}", self.base, json!(status.as_u16()))))
     }

@@ -80,8 +80,7 @@ fn outcome(
 ) -> Result<Output, String> {
     let same = case.recorded.as_ref().is_none_or(|recorded| recorded.plugin == plugin.identity.name);
     let parameters = parameters.cloned().unwrap_or_else(|| if same { case.parameters.clone() } else { Map::new() });
-    let configured =
-        Configured::try_new(plugin.clone(), Json::Object(parameters).to_string()).map_err(|failure| failure.to_string())?;
+    let configured = Configured::try_new(plugin.clone(), Json::Object(parameters).to_string()).map_err(|failure| failure.to_string())?;
     let seen = runner::call(&configured, case, &workshop.span());
     seen.outcome.map_err(|failure| format!("{}: {}", failure.cause, failure.message))
 }

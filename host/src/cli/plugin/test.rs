@@ -78,7 +78,10 @@ pub fn run(loaded: &Loaded, arguments: &TestArgs) -> Result<(), Failure> {
         print(&format!("{}\n", serde_json::to_string_pretty(&report).map_err(Failure::failed)?))?;
     } else {
         let digest: String = identity.sha256.chars().take(12).collect();
-        print(&format!("{} {} ({}, sha256 {digest})\n{lines}{passed} of {run} cases passed\n", identity.name, identity.version, identity.stage))?;
+        print(&format!(
+            "{} {} ({}, sha256 {digest})\n{lines}{passed} of {run} cases passed\n",
+            identity.name, identity.version, identity.stage
+        ))?;
     }
     match run {
         0 => Err(Failure::Failed(format!("{}: no case is for a {} plugin", folder.display(), identity.stage))),

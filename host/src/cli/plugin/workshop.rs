@@ -41,7 +41,10 @@ impl Workshop {
             None => {
                 let bytes = std::fs::read(path).map_err(|error| {
                     let names: Vec<&str> = SHIPPED.iter().map(|shipped| shipped.name).collect();
-                    Failure::Usage(format!("`{plugin}` can't be read: {error}; allowed: a component's file, or one of {}", names.join(", ")))
+                    Failure::Usage(format!(
+                        "`{plugin}` can't be read: {error}; allowed: a component's file, or one of {}",
+                        names.join(", ")
+                    ))
                 })?;
                 self.load(&bytes, plugin, stage)
             }
