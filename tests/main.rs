@@ -1,11 +1,16 @@
 //! End-to-end tests: the real binary, a real git repository, real MCP clients, a real
 //! OTLP receiver. One integration binary; each module is a promise.
 
+mod authoring;
 mod bad_input;
 mod clients;
+mod contract;
 mod crash;
 mod hostile;
 mod main_job;
 mod support;
+mod swaps;
+mod terms;
 mod traces;
 mod vllm;
+mod workbench;

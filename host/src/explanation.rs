@@ -156,7 +156,8 @@ impl fmt::Display for Explanation {
 /// Numbers with four digits, anything else as it is.
 fn short(value: &Json) -> String {
     match value.as_f64() {
-        Some(number) if !value.is_i64() && !value.is_u64() => format!("{number:.4}"),
+        // Adding 0 takes the sign from −0.
+        Some(number) if !value.is_i64() && !value.is_u64() => format!("{:.4}", number + 0.0),
         _ => value.to_string(),
     }
 }

@@ -12,6 +12,26 @@ pub fn component(name: &str) -> PathBuf {
     FOLDER.get_or_init(build).join(format!("{name}.wasm"))
 }
 
+/// The path of a component that is written as text, which the host reads too.
+pub fn text_component(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/hostile/wat").join(format!("{name}.wat"))
+}
+
+/// A component that has the exports of a fusion by name, after `code` as its one module.
+/// It never gets as far as a call.
+macro_rules! shell {
+    ($code:literal) => {
+        concat!(
+            "(component (core module $code ",
+            $code,
+            " (func (export \"f\")))",
+            " (core instance $guest (instantiate $code)) (func $f (canon lift (core func $guest \"f\")))",
+            " (instance $fusion (export \"describe\" (func $f)) (export \"configure\" (func $f)) (export \"fuse\" (func $f)))",
+            " (export \"spanloom:search/fusion@0.1.1\" (instance $fusion)))"
+        )
+    };
+}
+
 /// Builds all of them, in the folder and with the settings of the shipped plugins, so
 /// that what these depend on is compiled already.
 fn build() -> PathBuf {
@@ -40,25 +60,32 @@ pub const NO_PLUGINS: &[(&str, &str, &str)] = &[
     ("empty.wasm", "", "is no WebAssembly component"),
     ("module.wasm", "(module (func (export \"fuse\")))", "is no WebAssembly component"),
     ("broken.wasm", "\0asm\u{d}\0\u{1}\0 and then nothing of use", "is no WebAssembly component"),
-    ("bare.wasm", "(component)", "exports nothing of spanloom:search; a fusion plugin exports `spanloom:search/fusion@0.1.0`"),
+    ("bare.wasm", "(component)", "exports nothing of spanloom:search; a fusion plugin exports `spanloom:search/fusion@0.1.1`"),
     (
         "stage.wasm",
         "(component (instance $empty) (export \"spanloom:search/gate@0.1.0\" (instance $empty)))",
-        "exports `spanloom:search/gate@0.1.0`; this host asks a fusion plugin for `spanloom:search/fusion@0.1.0`",
-    ),
-    (
-        "version.wasm",
-        "(component (instance $empty) (export \"spanloom:search/fusion@0.2.0\" (instance $empty)))",
-        "exports `spanloom:search/fusion@0.2.0`; this host asks a fusion plugin for `spanloom:search/fusion@0.1.0`",
+        "exports `spanloom:search/gate@0.1.0`; this host asks a fusion plugin for `spanloom:search/fusion@0.1.1`",
     ),
     (
         "hollow.wasm",
         "(component (instance $empty) (export \"spanloom:search/fusion@0.1.0\" (instance $empty)))",
-        "does not fit the fusion world of spanloom:search@0.1.0",
+        "does not fit the fusion world of spanloom:search@0.1.1",
     ),
     (
         "greedy.wasm",
         "(component (import \"spanloom:secrets/keys@0.1.0\" (instance)) (instance $empty) (export \"spanloom:search/fusion@0.1.0\" (instance $empty)))",
-        "does not fit the fusion world of spanloom:search@0.1.0",
+        "does not fit the fusion world of spanloom:search@0.1.1",
     ),
+    ("huge_table.wasm", shell!("(table 500000 funcref)"), "limit.table"),
+    ("impossible_table.wasm", shell!("(table 2000000 funcref)"), "is no WebAssembly component"),
+    (
+        "growing_table.wasm",
+        shell!(
+            "(table $t 1 funcref) (func $grow (if (i32.eq (table.grow $t (ref.null func) (i32.const 500000)) (i32.const -1)) (then unreachable))) (start $grow)"
+        ),
+        "limit.table",
+    ),
+    ("huge_memory.wasm", shell!("(memory 16000)"), "limit.memory"),
+    ("endless_start.wasm", shell!("(func $spin (loop (br 0))) (start $spin)"), "deadline"),
+    ("odd_types.wasm", shell!(""), "`describe` failed"),
 ];

@@ -1,8 +1,10 @@
 //! What the tests stand on: a repository, the real binary, clients, a collector.
 
+pub mod admin;
 pub mod components;
 pub mod mcp;
 pub mod otlp;
+pub mod projects;
 pub mod repo;
 pub mod server;
 pub mod vllm;
@@ -117,13 +119,20 @@ impl Sandbox {
 
     /// The program, to be started in the sandbox with nothing from around it.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spanloom"));
+        let mut command = self.other(env!("CARGO_BIN_EXE_spanloom"));
+        command.arg("--data-dir").arg(self.data()).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Any program, with the sandbox's folder and variables.
+    pub fn other(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.folder.path());
         // Spans leave at once, so that tests don't wait.
         command.env("OTEL_BSP_SCHEDULE_DELAY", "50");
         command.envs(self.variables.iter().cloned());
-        command.current_dir(self.folder.path()).arg("--data-dir").arg(self.data()).args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.current_dir(self.folder.path());
         command
     }
 
@@ -145,6 +154,17 @@ impl Sandbox {
         let ended = self.run(arguments);
         assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.out, ended.err);
         serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{arguments:?} printed no JSON ({error}): {}", ended.out))
+    }
+
+    /// The lines of a run's ledger, once it is complete.
+    pub fn ledger(&self, run_id: &str) -> Vec<Json> {
+        wait_for("the ledger", || {
+            let days = std::fs::read_dir(self.data().join("telemetry/runs")).ok()?;
+            let path = days.flatten().map(|day| day.path().join(format!("{run_id}.jsonl"))).find(|path| path.exists())?;
+            let text = std::fs::read_to_string(path).ok()?;
+            let lines: Vec<Json> = text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+            lines.last().is_some_and(|line| line["line"] == "run.end").then_some(lines)
+        })
     }
 
     /// Indexes a repository; the report.

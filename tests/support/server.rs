@@ -20,8 +20,13 @@ pub struct Server {
 impl Server {
     /// Starts a server on free ports and waits until it listens.
     pub fn start(sandbox: &Sandbox) -> Server {
+        Server::start_at(sandbox, "127.0.0.1:0")
+    }
+
+    /// The same at another address.
+    pub fn start_at(sandbox: &Sandbox, bind: &str) -> Server {
         let mut child = sandbox
-            .command(&["serve", "--bind", "127.0.0.1:0", "--metrics-bind", "127.0.0.1:0"])
+            .command(&["serve", "--bind", bind, "--metrics-bind", "127.0.0.1:0"])
             .stdout(std::process::Stdio::null())
             .spawn()
             .expect("the binary starts");
@@ -47,6 +52,13 @@ impl Server {
     /// Everything on standard error so far.
     pub fn said(&self) -> String {
         self.said.lock().expect("no panic there").join("\n")
+    }
+
+    /// Memory of the process that is in use now, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        kilobytes.expect("a size") << 10
     }
 
     /// Tells it to stop, and waits; its exit code.

@@ -1,9 +1,12 @@
 //! A reranker that changes nothing, or does wrong.
 
 use hostile::{Parameters, misbehave};
-use spanloom_plugin::{Call, Candidates, Documents, PluginError, Profile, Rerank, Span};
+use spanloom_plugin::{Call, Candidates, Documents, PluginError, Profile, Rerank, ScoringError, Span};
 
 spanloom_plugin::export_rerank!(Hostile);
+
+/// What a query has to say for the mode `ill` to fail.
+const ILLNESS: &str = "fever";
 
 struct Hostile(Parameters);
 
@@ -14,7 +17,7 @@ impl Rerank for Hostile {
         hostile::configure(parameters).map(Hostile)
     }
 
-    fn rerank(&self, stage: &Span, _: &Call, _: &Profile, rows: &Candidates, documents: &Documents) -> Result<Vec<f32>, PluginError> {
+    fn rerank(&self, stage: &Span, _: &Call, query: &Profile, rows: &Candidates, documents: &Documents) -> Result<Vec<f32>, PluginError> {
         let mode = self.0.mode.as_str();
         misbehave(mode, stage)?;
         let mut scores = rows.scores.clone();
@@ -30,8 +33,23 @@ impl Rerank for Hostile {
                 // The same row over and over, far beyond what may cross in one call.
                 drop(documents.texts(&vec![rows.ids[0]; 1 << 20]));
             }
+            "asks_texts" => drop(documents.texts(&rows.ids)?),
+            "asks_facts" => drop(documents.look_up(&rows.ids)?),
+            "asks_late" => scores = documents.late_interaction(&rows.ids).map_err(no_scores)?,
+            "asks_cross" => scores = documents.cross_encoder(&rows.ids).map_err(no_scores)?,
+            "parts_short" => hostile::tell_parts(&["a", "b"], &vec![1.0; rows.ids.len()]),
+            "parts_nan" => hostile::tell_parts(&["a"], &vec![f32::NAN; rows.ids.len()]),
+            "parts_good" => hostile::tell_parts(&["a"], &vec![1.0; rows.ids.len()]),
+            "ill" if query.text.contains(ILLNESS) => panic!("it is told to"),
             _ => {}
         }
         Ok(scores)
+    }
+}
+
+fn no_scores(error: ScoringError) -> PluginError {
+    match error {
+        ScoringError::Unsupported(message) => PluginError::Unsupported(message),
+        ScoringError::Unavailable(message) => PluginError::Internal(message),
     }
 }

@@ -1,5 +1,9 @@
 //! What hostile components of all stages have in common: their one parameter, and
-//! what can go wrong in any of them.
+//! what can go wrong in any of them. [`swapped`] has what the versions of one fusion
+//! have in common, [`world`] what a component can see of the outside.
+
+pub mod swapped;
+mod world;
 
 use std::hint::black_box;
 
@@ -88,12 +92,20 @@ pub fn misbehave(mode: &str, stage: &Span) -> Result<(), PluginError> {
         "huge_attribute" => stage.set(|| [("huge", "x".repeat(40 << 20).into())]),
         "forged_attributes" => stage.set(|| [("plugin.name", "somebody-else".into()), ("plugin.sha256", "0000".into())]),
         "peek" => peek()?,
+        "look_around" => world::look_around(stage),
+        "tell_parts" => tell_parts(&["part"], &[1.0]),
         "bad_config" => return Err(PluginError::BadConfig("wrong after all".into())),
         "unsupported" => return Err(PluginError::Unsupported("not this one".into())),
         "internal" => return Err(PluginError::Internal("something inside".into())),
         _ => {}
     }
     Ok(())
+}
+
+/// Says what scores are made of without the checks of the SDK.
+pub fn tell_parts(names: &[&str], values: &[f32]) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    spanloom_plugin::bindings::rerank::spanloom::search::explain::parts(&names, values);
 }
 
 /// Fails when anything of the outside can be seen.

@@ -42,6 +42,10 @@ pub fn overlaps(a: &[u64], b: &[u64]) -> Vec<OverlapAt> {
 /// 28(4), 2010, equation 32. Unseen rows count as if they agreed as far as the seen ones
 /// do, so a ranking and its own beginning have 1: look at the rows that went as well.
 pub fn rbo(a: &[u64], b: &[u64], p: f64) -> f64 {
+    // Exactly, without what rounding makes of it.
+    if a == b {
+        return 1.0;
+    }
     let (s, l) = (a.len().min(b.len()), a.len().max(b.len()));
     if s == 0 {
         return if l == 0 { 1.0 } else { 0.0 };
