@@ -378,7 +378,7 @@ async fn components_of_the_folder_can_be_chosen() {
     let words = wait_until("the refusal", async || checks(&server).await.remove(key)).await.1;
     assert!(words.contains("calls itself `swapped`"), "{words}");
     std::fs::remove_file(&twin).expect("it was there");
-    wait_until("the refusal to go", async || checks(&server).await.get(key).is_none().then_some(())).await;
+    wait_until("the refusal to go", async || (!checks(&server).await.contains_key(key)).then_some(())).await;
 
     // Without its file it goes on, until something else is chosen.
     std::fs::remove_file(&file).expect("it was there");
