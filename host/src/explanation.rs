@@ -15,7 +15,8 @@ use crate::types::{ChannelName, Stage};
 pub struct Explanation {
     pub query: QueryExplanation,
     pub gate: GateExplanation,
-    /// Who judged, by stage; a stage that did not run is missing.
+    /// Who was asked, by stage; a stage that did not run is missing. `degraded` of the
+    /// answer says whose judgement was not used.
     pub plugins: BTreeMap<Stage, PluginStamp>,
 }
 

@@ -110,12 +110,17 @@ async fn admit(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
             response.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
             response
         }
-        None if !peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) => problem(
+        None if is_forwarded(request.headers()) || !peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) => problem(
             StatusCode::FORBIDDEN,
             "without a token the admin endpoints answer callers of this machine only; set `server.admin_token_variable`",
         ),
         _ => next.run(request).await,
     }
+}
+
+/// Whether a proxy brings the request: then its peer says nothing about who asks.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
 }
 
 fn has_token(headers: &HeaderMap, token: &str) -> bool {

@@ -31,6 +31,9 @@ pub(super) fn envelope(envelope: &mut AnswerEnvelope) {
         room = room.saturating_sub(cost(&text[..kept]));
         finding.text = text[..kept].to_owned();
     }
+    if frame + NOTICE_CHARS > ANSWER_CHARS_MAX && envelope.explanation.take().is_some() {
+        envelope.warnings.push("the explanation of the stages is left out: the answer would be too long".into());
+    }
     if let Some(rank) = unexplained {
         envelope
             .warnings

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::Search;
 use crate::index::catalog::ChunkRow;
 use crate::plugin::cases::{self, Columns, FusionInput, GateInput, Input, Output, Recorded, RerankInput};
-use crate::plugin::{Called, ChannelRun, Configured, Decision, Fused, runner};
+use crate::plugin::{Called, Cause, ChannelRun, Configured, Decision, Fused, runner};
 use crate::profile::QueryProfile;
 use crate::types::RankedList;
 
@@ -43,6 +43,10 @@ pub(super) fn rerank(
 fn take<T>(search: &Search<'_>, plugin: &Configured, input: impl FnOnce() -> Input, called: &Called<T>, output: impl FnOnce(&T) -> Output) {
     let identity = &plugin.plugin.identity;
     let Some(recording) = search.recording.filter(|recording| recording.wants(identity.stage)) else { return };
+    // A call that was never made is none.
+    if matches!(&called.outcome, Err(failure) if matches!(failure.cause, Cause::Quarantined | Cause::Instances)) {
+        return;
+    }
     let redacted = recording.redact || !search.host.record_query_text;
     let run = search.run;
     let recorded = Recorded {

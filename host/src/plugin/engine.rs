@@ -66,6 +66,8 @@ impl PluginEngine {
         config.wasm_component_model(true);
         config.concurrency_support(false);
         config.epoch_interruption(true);
+        // Components address 32 bits, and the limits count in them.
+        config.wasm_memory64(false);
         config.consume_fuel(metered);
         config.max_wasm_stack(STACK_BYTES_MAX);
         let mut pool = PoolingAllocationConfig::new();

@@ -32,6 +32,8 @@ pub enum Capability {
 
 /// What stands before a variable's name.
 const ENVIRONMENT_PREFIX: &str = "env:";
+/// Variables that the host reads its configuration from.
+const OWN_VARIABLES: &str = "SPANLOOM_";
 const NAMES: &str = "documents, scoring, clocks, random, env:NAME";
 
 /// Random bytes that one host call gives.
@@ -115,6 +117,9 @@ impl FromStr for Capability {
             "clocks" => Ok(Capability::Clocks),
             "random" => Ok(Capability::Random),
             _ => match text.strip_prefix(ENVIRONMENT_PREFIX).filter(|name| !name.is_empty() && !name.contains('=')) {
+                Some(name) if name.starts_with(OWN_VARIABLES) => {
+                    Err(format!("`{text}` can't be granted: variables of {OWN_VARIABLES}… are the host's own configuration"))
+                }
                 Some(name) => Ok(Capability::Environment(name.to_owned())),
                 None => Err(format!("`{text}` can't be granted; allowed: {NAMES}. Files and network are never granted")),
             },
@@ -186,6 +191,7 @@ mod tests {
             let message = name.parse::<Capability>().unwrap_err();
             assert!(message.contains(&format!("`{name}`")) && message.contains("never granted"), "{message}");
         }
+        assert!("env:SPANLOOM_SERVER__BIND".parse::<Capability>().unwrap_err().contains("the host's own"));
     }
 
     #[test]

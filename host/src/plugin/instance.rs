@@ -20,6 +20,9 @@ use super::state::{CallContext, GuestSpan, HostState};
 use crate::telemetry::conventions::{attr, event};
 use crate::telemetry::{PluginCallFact, Span};
 
+/// Bytes of a failure's message; plugins write them, and answers and spans repeat them.
+const MESSAGE_BYTES_MAX: usize = 1_024;
+
 /// A plugin with parameters that it has accepted, and its warm instances.
 pub struct Configured {
     pub plugin: Arc<Plugin>,
@@ -116,7 +119,13 @@ impl Configured {
             self.checked_out(stage, settings, left, context, body, &mut report)
                 .and_then(|value| check(value).map_err(|message| self.failure(Cause::BadOutput, message)))
                 .inspect(|_| self.quarantine.succeeded())
-                .inspect_err(|failure| self.count_failure(stage, failure, began))
+                .inspect_err(|failure| {
+                    let cut_short = failure.cause == Cause::Deadline && left < self.plugin.call_time_max();
+                    // A search that is late is no defect of the plugin.
+                    if !cut_short {
+                        self.count_failure(stage, failure, began);
+                    }
+                })
         });
         if let Err(failure) = &outcome {
             self.report(stage, failure);
@@ -159,6 +168,7 @@ impl Configured {
         }
         // A plugin that says what it doesn't do is well.
         if failure.cause == Cause::Unsupported {
+            self.quarantine.succeeded();
             return;
         }
         if let Verdict::TakenOut { failures, time } = self.quarantine.failed(began, Instant::now()) {
@@ -196,7 +206,9 @@ impl Configured {
     /// A failure of this plugin.
     pub(super) fn failure(&self, cause: Cause, message: impl Into<String>) -> PluginFailure {
         let identity = &self.plugin.identity;
-        PluginFailure { name: identity.name.clone(), sha256: identity.sha256.clone(), cause, message: message.into() }
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        PluginFailure { name: identity.name.clone(), sha256: identity.sha256.clone(), cause, message }
     }
 
     fn checked_out<T>(
@@ -214,6 +226,12 @@ impl Configured {
             Some(instance) => instance,
             None => self.instantiate()?,
         };
+        // Setting up took its part of the search's time.
+        let left = left.min(settings.deadline.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            self.give_back(instance);
+            return Err(self.failure(Cause::Deadline, "no time was left for the call after its instance was made"));
+        }
         stage.set(attr::PLUGIN_REUSE, instance.calls as i64);
         instance.calls += 1;
         let call = Call {
@@ -227,7 +245,10 @@ impl Configured {
         let fuel = self.plugin.engine.refuel(store, limits);
         let context =
             CallContext { explain: settings.explain, observe: settings.observe, deadline: Some(Instant::now() + left), ..context };
-        let own = store.data_mut().begin(limits, stage, context).map_err(|error| self.failure(Cause::Contract, error.to_string()))?;
+        let own = store.data_mut().begin(limits, stage, context).map_err(|error| {
+            let (cause, message) = classify(&error, &store.data().limiter);
+            self.failure(cause, message)
+        })?;
         let lent = Resource::new_borrow(own.rep());
         let running = self.plugin.engine.running();
         let cpu = ThreadTime::now();

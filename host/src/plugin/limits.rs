@@ -10,7 +10,8 @@ use wasmtime::ResourceLimiter;
 pub struct PluginLimits {
     /// Wall time of one call in milliseconds, 1 to 60,000.
     pub call_ms_max: u32,
-    /// Wall time of `describe` and `configure` together in milliseconds, 1 to 60,000.
+    /// Wall time in milliseconds of each step that sets an instance up (instantiation,
+    /// `describe`, `configure`), 1 to 60,000.
     pub setup_ms_max: u32,
     /// Linear memory of an instance in bytes, 1 MiB to 1 GiB.
     pub memory_bytes_max: usize,
@@ -125,7 +126,8 @@ impl Limiter {
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         // All memories of the component share one budget.
-        let total = self.memory_bytes - current.min(self.memory_bytes) + desired;
+        // A guest may ask for any number: the sum must not wrap.
+        let total = (self.memory_bytes - current.min(self.memory_bytes)).saturating_add(desired);
         if total > self.memory_bytes_max {
             self.memory_refused = true;
             return Ok(false);
@@ -136,7 +138,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.table_elements - current.min(self.table_elements) + desired;
+        let total = (self.table_elements - current.min(self.table_elements)).saturating_add(desired);
         if total > self.table_elements_max {
             self.table_refused = true;
             return Ok(false);
@@ -176,6 +178,8 @@ mod tests {
         assert!(limiter.memory_growing(0, 40, None).unwrap());
         assert!(!limiter.memory_growing(40, 41, None).unwrap());
         assert!(limiter.memory_refused);
+        assert!(!limiter.memory_growing(40, usize::MAX - 65_535, None).unwrap());
+        assert!(!limiter.table_growing(0, usize::MAX, None).unwrap());
         assert_eq!(limiter.memory_bytes_peak, 100);
     }
 }

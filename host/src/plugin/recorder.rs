@@ -145,15 +145,15 @@ impl Recorder {
 
     /// Takes a case, or `None` for the end of a run.
     fn take(&self, id: u64, case: Option<Case>) {
+        // Cases are made of texts and finite numbers. Before the lock, which every run takes.
+        let json = case.map(|case| serde_json::to_value(&case).unwrap_or_default());
+        let bytes = json.as_ref().map_or(0, |json| json.to_string().len());
         let mut state = self.state();
         let Some(recording) = state.current.as_mut().filter(|recording| recording.id == id) else { return };
-        let Some(case) = case else {
+        let Some(json) = json else {
             recording.runs_ended += 1;
             return;
         };
-        // Cases are made of texts and finite numbers.
-        let json = serde_json::to_value(&case).unwrap_or_default();
-        let bytes = json.to_string().len();
         if recording.bytes + bytes > BYTES_MAX {
             recording.dropped += 1;
         } else {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value as Json};
@@ -24,6 +24,8 @@ use crate::types::Stage;
 
 /// Bytes of a component's file. Interpreters in components have some tens of megabytes.
 const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+/// After this a refused file is tried again, changed or not: what it needed may be there.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Where a plugin comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +112,7 @@ struct Control {
 struct FileState {
     stamp: Option<Stamp>,
     refusal: Option<Refusal>,
+    refused_at: Option<Instant>,
 }
 
 /// What tells a file's version without reading it.
@@ -181,7 +184,8 @@ impl Plugins {
                 }
                 Err(error) => return Err(error),
             };
-            control.files.insert(path, FileState { stamp, refusal });
+            let refused_at = refusal.as_ref().map(|_| Instant::now());
+            control.files.insert(path, FileState { stamp, refusal, refused_at });
         }
         let within = self.operations.begin(span::PLUGIN_LOAD);
         let active = self.activate(&loaded, &ActivePlugins::new(), &control.stages, &within)?;
@@ -211,7 +215,8 @@ impl Plugins {
         for path in &files {
             let stamp = stamp(path);
             let known = control.files.entry(path.clone()).or_default();
-            if !all && known.stamp == stamp {
+            let again = known.refused_at.is_some_and(|at| at.elapsed() >= RETRY_INTERVAL);
+            if !all && !again && known.stamp == stamp {
                 continue;
             }
             known.stamp = stamp;
@@ -233,6 +238,7 @@ impl Plugins {
                 }
             };
             if let Some(known) = control.files.get_mut(path) {
+                known.refused_at = refused.as_ref().map(|_| Instant::now());
                 known.refusal = refused;
             }
         }
@@ -260,6 +266,9 @@ impl Plugins {
             self.settings.stages.get(&choice.stage).filter(|configured| {
                 find(&loaded, choice.stage, &configured.source).is_ok_and(|plugin| plugin.identity.name == choice.plugin)
             });
+        if let (Some(asked), Some(pinned)) = (&choice.sha256, same.and_then(|configured| configured.sha256.as_deref())) {
+            check_pin(&choice.plugin, asked, Some(pinned))?;
+        }
         let settings = StageSettings {
             source: PluginSource::Named(choice.plugin),
             parameters: choice.parameters,
@@ -318,7 +327,10 @@ impl Plugins {
     /// its parameters when it is activated.
     fn check(&self, bytes: &[u8], path: &Path, slot: &Slot, within: &Span) -> Result<Arc<Plugin>, LoadError> {
         let plugin = Plugin::load(&self.engine, bytes, &path.display().to_string(), slot.stage, slot.terms.clone(), within)?;
-        if !slot.own {
+        // One that a stage names is tested as that stage has it, when it is activated.
+        let named = PluginSource::Named(plugin.identity.name.clone());
+        let of_stage = self.settings.stages.get(&plugin.identity.stage).is_some_and(|stage| stage.source == named);
+        if !slot.own && !of_stage {
             test(&plugin, slot, within)?;
         }
         Ok(plugin)

@@ -79,7 +79,7 @@ impl PluginSet {
             return Ok(entry.configured.clone());
         }
         let configured =
-            Configured::prepare(plugin.clone(), parameters, AD_HOC_INSTANCES_KEPT).map_err(|failure| refused(stage, name, &failure))?;
+            Configured::prepare(plugin.clone(), parameters, ad_hoc_kept(plugin)).map_err(|failure| refused(stage, name, &failure))?;
         let configured = Arc::new(configured);
         let mut ad_hoc = self.lock();
         if ad_hoc.len() >= AD_HOC_MAX {
@@ -127,6 +127,12 @@ fn refused(stage: Stage, name: &str, failure: &PluginFailure) -> RequestError {
         }
         _ => RequestError::Invalid(format!("`{stage}.parameters` are refused by {name}: {message}")),
     }
+}
+
+/// Idle instances count among those that may be alive: where that is few, requests'
+/// own parameters must not take them from the configured ones.
+fn ad_hoc_kept(plugin: &Plugin) -> usize {
+    if plugin.terms.limits.instances_max >= 2 * AD_HOC_MAX { AD_HOC_INSTANCES_KEPT } else { 0 }
 }
 
 /// The names of a stage's plugins, in order.

@@ -19,6 +19,8 @@ use crate::types::{ChannelName, ChunkId, RankedList};
 const FUSED_ROWS_MAX: usize = 10_000;
 /// Reasons and words a gate may give; more are cut.
 const REASONS_MAX: usize = 16;
+/// Bytes of each; more are cut.
+const REASON_BYTES_MAX: usize = 512;
 /// Bytes of a query class: it becomes a metric label.
 const CLASS_BYTES_MAX: usize = 32;
 
@@ -206,15 +208,14 @@ fn check_decision(decision: gate::exports::spanloom::search::gate::Decision) -> 
             return Err(format!("channel {channel} has two budgets"));
         }
         if budget.depth > 0 {
-            budgets.push(Budget { channel, depth: budget.depth.min(DEPTH_MAX), weight: budget.weight, reason: budget.reason });
+            budgets.push(Budget { channel, depth: budget.depth.min(DEPTH_MAX), weight: budget.weight, reason: cut(budget.reason) });
         }
     }
     if budgets.is_empty() {
         return Err("no channel has a budget".into());
     }
     budgets.sort_by_key(|budget| budget.channel);
-    let mut reasons = decision.reasons;
-    reasons.truncate(REASONS_MAX);
+    let reasons = decision.reasons.into_iter().take(REASONS_MAX).map(cut).collect();
     Ok(Decision {
         class: decision.class,
         ambiguity: decision.ambiguity,
@@ -224,6 +225,11 @@ fn check_decision(decision: gate::exports::spanloom::search::gate::Decision) -> 
         rerank_depth: decision.rerank_depth.min(DEPTH_MAX),
         reasons,
     })
+}
+
+fn cut(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    reason
 }
 
 fn check_fused(ids: Vec<u64>, scores: Vec<f32>, contributions: Vec<f32>, runs: &[WireRun]) -> Result<Fused, String> {

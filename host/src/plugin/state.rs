@@ -20,6 +20,9 @@ use crate::index::catalog::ChunkRow;
 use crate::telemetry::Span;
 use crate::telemetry::conventions::{attr, event, span};
 
+/// Parts of a score that an explanation may name.
+const PARTS_MAX: usize = 64;
+
 /// The stage span's name in what is observed of a call.
 pub const OBSERVED_STAGE: &str = "stage";
 
@@ -399,6 +402,9 @@ impl explain::Host for HostState {
         let Some(rows) = call.context.rows else {
             return Err(Refused::contract("`explain.parts` is for rerankers".into()).into());
         };
+        if names.len() > PARTS_MAX {
+            return Err(Refused::contract(format!("`explain.parts` was given {} names; allowed: {PARTS_MAX}", names.len())).into());
+        }
         if names.len().checked_mul(rows) != Some(values.len()) {
             let message = format!("`explain.parts` was given {} values for {rows} rows × {} names", values.len(), names.len());
             return Err(Refused::contract(message).into());

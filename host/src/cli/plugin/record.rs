@@ -10,7 +10,7 @@ use serde_json::json;
 use super::new::StageName;
 use crate::cli::{Failure, print, runtime};
 use crate::config::Loaded;
-use crate::plugin::cases::Case;
+use crate::plugin::cases::{Case, CaseError};
 use crate::plugin::recorder::{Progress, RecordRequest};
 use crate::types::Stage;
 
@@ -45,7 +45,7 @@ struct Admin {
 
 pub fn run(loaded: &Loaded, arguments: &RecordArgs) -> Result<(), Failure> {
     let base = arguments.url.clone().unwrap_or_else(|| format!("http://{}", loaded.config.server.bind));
-    let base = base.trim_end_matches('/').trim_end_matches("/mcp").to_owned();
+    let base = base.trim_end_matches('/').trim_end_matches("/mcp").replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
     let admin = Admin { client: Client::new(), base, token: loaded.admin_token() };
     runtime()?.block_on(record(&admin, arguments))
 }
@@ -69,7 +69,7 @@ async fn record(admin: &Admin, arguments: &RecordArgs) -> Result<(), Failure> {
 
 /// Writes cases as they come, until the recording is done or somebody ends it.
 async fn follow(admin: &Admin, here: &str, arguments: &RecordArgs) -> Result<(), Failure> {
-    let (mut written, mut taken, mut stopped) = (Vec::new(), 0, false);
+    let (mut written, mut taken, mut lost, mut stopped) = (Vec::new(), 0, 0_u64, false);
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     loop {
@@ -77,10 +77,16 @@ async fn follow(admin: &Admin, here: &str, arguments: &RecordArgs) -> Result<(),
         let progress: Progress = answer.json().await.map_err(Failure::failed)?;
         taken += progress.cases.len();
         for case in &progress.cases {
-            written.push(write(case, arguments)?);
+            match write(case, arguments) {
+                Ok(path) => written.push(path),
+                Err(error) => {
+                    lost += 1;
+                    eprintln!("a call is left out: {error}");
+                }
+            }
         }
         if progress.done || stopped {
-            return tell(&progress, &written);
+            return tell(&progress, &written, lost);
         }
         tokio::select! {
             _ = tokio::time::sleep(POLL) => {}
@@ -89,22 +95,23 @@ async fn follow(admin: &Admin, here: &str, arguments: &RecordArgs) -> Result<(),
     }
 }
 
-fn write(case: &serde_json::Value, arguments: &RecordArgs) -> Result<PathBuf, Failure> {
-    let case = Case::parse(&case.to_string(), "the server's answer").map_err(Failure::failed)?;
+fn write(case: &serde_json::Value, arguments: &RecordArgs) -> Result<PathBuf, CaseError> {
+    let case = Case::parse(&case.to_string(), "the server's answer")?;
     let run = case.recorded.as_ref().map(|recorded| recorded.run_id.clone()).unwrap_or_default();
     // The last group of a run's id is random; the first ones are its time.
     let stem = format!("{}-{}", case.stage, run.rsplit('-').next().unwrap_or_default());
-    case.write_to(&arguments.out, &stem).map_err(Failure::failed)
+    case.write_to(&arguments.out, &stem)
 }
 
-fn tell(progress: &Progress, written: &[PathBuf]) -> Result<(), Failure> {
+fn tell(progress: &Progress, written: &[PathBuf], lost: u64) -> Result<(), Failure> {
     for path in written {
         print(&format!("{}\n", path.display()))?;
     }
     eprintln!("{} calls of {} runs", written.len(), progress.runs_seen);
-    match progress.dropped {
-        0 => Ok(()),
-        dropped => Err(Failure::Partial(format!("{dropped} calls did not fit into the server's memory for recordings"))),
+    match (progress.dropped, lost) {
+        (0, 0) => Ok(()),
+        (0, lost) => Err(Failure::Partial(format!("{lost} calls could not be written"))),
+        (dropped, _) => Err(Failure::Partial(format!("{dropped} calls did not fit into the server's memory for recordings"))),
     }
 }
 

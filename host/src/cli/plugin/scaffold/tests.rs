@@ -176,3 +176,15 @@ fn what_is_wrong_in_a_manifest_is_named() {
     let syntax = Manifest::parse("name = ", "a/plugin.toml").unwrap_err().to_string();
     assert!(syntax.starts_with("a/plugin.toml is no TOML: ") && syntax.contains("line 1"), "{syntax}");
 }
+
+#[test]
+fn the_examples_have_the_helpers_of_new_projects() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (template, example) in
+        [("js/common/src/spanloom.js", "js/src/spanloom.js"), ("python/common/src/spanloom.py", "python/src/spanloom.py")]
+    {
+        let read = |path: std::path::PathBuf| std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let theirs = read(root.join("host/templates/plugin").join(template));
+        assert_eq!(read(root.join("examples/fusion-dbsf").join(example)), theirs, "{example}");
+    }
+}
