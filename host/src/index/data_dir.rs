@@ -36,7 +36,16 @@ pub enum DataDirError {
 
 /// The right to build; given back when dropped, also by the operating system.
 pub struct BuildLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for BuildLock {
+    fn drop(&mut self) {
+        // Closing alone leaves it held while a process that was just forked has a copy.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the build lock could not be given back");
+        }
+    }
 }
 
 impl DataDir {
@@ -126,7 +135,7 @@ impl DataDir {
                 fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
             }
         }
-        Ok(BuildLock { _file: file })
+        Ok(BuildLock { file })
     }
 
     /// An empty folder for a build, and the name that its generation will have: one
