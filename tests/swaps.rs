@@ -485,8 +485,10 @@ async fn without_a_token_the_admin_door_is_for_this_machine() {
     for (host, expect) in [("127.0.0.1".to_owned(), 200), (address.to_string(), 403)] {
         server.base = base.replace("0.0.0.0", &host);
         for forged in [&[][..], &[("x-forwarded-for", "127.0.0.1")], &[("forwarded", "for=127.0.0.1")]] {
+            // Behind a proxy the peer says nothing about who asks.
+            let expect = if forged.is_empty() { expect } else { 403 };
             let answer = admin::ask(&server, Method::GET, "", None, forged).await;
-            assert_eq!(answer.status, expect, "{host}: {}", answer.body);
+            assert_eq!(answer.status, expect, "{host} {forged:?}: {}", answer.body);
             assert!(expect == 200 || answer.body["error"].as_str().is_some_and(|words| words.contains("callers of this machine only")));
         }
     }
