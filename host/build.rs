@@ -1,11 +1,14 @@
 //! Builds the shipped plugins for WebAssembly, so that they are part of the binary,
-//! and tells the linker where the binary finds DuckDB when it runs.
+//! tells the linker where the binary finds DuckDB when it runs, and keeps the versions
+//! of what it was built with.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const PLUGINS: &[&str] = &["gate-heuristic", "fusion-rrf", "rerank-code"];
+/// Libraries whose versions tell one build from another when something goes wrong.
+const LIBRARIES: &[&str] = &["duckdb", "faiss", "faiss-sys", "git2", "opentelemetry_sdk", "rmcp", "tantivy", "wasmtime"];
 const TARGET: &str = "wasm32-wasip2";
 
 fn main() {
@@ -14,8 +17,20 @@ fn main() {
     for folder in ["plugins", "wit", "host/templates"] {
         println!("cargo::rerun-if-changed={}", workspace.join(folder).display());
     }
+    describe_build();
     build_plugins(&workspace);
     place_duckdb();
+    keep_versions(&workspace);
+}
+
+/// What the exported resource says about the binary.
+fn describe_build() {
+    println!("cargo::rustc-env=SPANLOOM_BUILD_PROFILE={}", variable("PROFILE"));
+    println!("cargo::rustc-env=SPANLOOM_BUILD_TARGET={}", variable("TARGET"));
+    let version = Command::new(variable("RUSTC")).arg("--version").output();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    // `rustc 1.95.0 (…)`: the number alone.
+    println!("cargo::rustc-env=SPANLOOM_BUILD_RUSTC={}", version.split_whitespace().nth(1).unwrap_or("unknown"));
 }
 
 fn build_plugins(workspace: &Path) {
@@ -69,6 +84,25 @@ fn place_duckdb() {
     if let Err(error) = std::fs::copy(&library, &partial).and_then(|_| std::fs::rename(&partial, &beside)) {
         panic!("{}: {error}; `make setup` puts the DuckDB library there", library.display());
     }
+}
+
+/// `SPANLOOM_RUSTC` is what the compiler says of itself, `SPANLOOM_LIBRARIES` a list
+/// such as `duckdb=1.2.3 wasmtime=48.0.0` out of the lock file.
+fn keep_versions(workspace: &Path) {
+    let lock = workspace.join("Cargo.lock");
+    println!("cargo::rerun-if-changed={}", lock.display());
+    let compiler = Command::new(variable("RUSTC")).arg("--version").output().ok();
+    if let Some(said) = compiler.and_then(|output| String::from_utf8(output.stdout).ok()) {
+        println!("cargo::rustc-env=SPANLOOM_RUSTC={}", said.trim());
+    }
+    // The file may be missing where the sources are packaged otherwise.
+    let text = std::fs::read_to_string(&lock).unwrap_or_default();
+    let packages = text.split("[[package]]").filter_map(|package| {
+        let value = |key: &str| package.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"'));
+        Some((value("name")?, value("version")?)).filter(|(name, _)| LIBRARIES.contains(name))
+    });
+    let list: Vec<String> = packages.map(|(name, version)| format!("{name}={version}")).collect();
+    println!("cargo::rustc-env=SPANLOOM_LIBRARIES={}", list.join(" "));
 }
 
 /// `target/release` out of `target/release/build/spanloom-0123/out`.

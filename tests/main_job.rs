@@ -117,7 +117,7 @@ async fn queries_find_their_file() {
     let sandbox = Sandbox::indexed(&repo);
     let server = Server::start(&sandbox);
     let client = Client::connect(&server).await;
-    assert_eq!(client.tools().await, ["semantic_search", "semantic_search_pro", "open_file"]);
+    assert_eq!(client.tools().await, ["semantic_search", "semantic_search_pro", "open_file", "git_blame", "git_history", "run_report"]);
 
     for (query, path, symbol) in [
         ("token bucket that limits the rate of requests", "src/token_bucket.rs", None),
@@ -396,7 +396,7 @@ fn the_command_line_says_what_it_does() {
     );
     sandbox.run(&["config", "show"]).check(0, &["server.bind = \"127.0.0.1:8000\"  # default", "# flag --data-dir"]);
     let doctor = sandbox.json(&["doctor", "--json"]);
-    for part in ["FAISS", "index", "plugin", "search", "embedding", "OTLP"] {
+    for part in ["FAISS", "index", "plugin", "search", "embedding", "telemetry", "traces", "metrics", "logs"] {
         let found = doctor.as_array().expect("a list").iter().find(|finding| finding["part"] == part);
         assert!(found.is_some_and(|finding| finding["state"] != "broken"), "{part} in {doctor}");
     }

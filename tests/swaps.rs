@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value as Json, json};
+use spanloom::types::Stage;
 
 use crate::support::admin::{self, Scrape, checks, choose, plugins, reload, serving};
 use crate::support::components::component;
 use crate::support::mcp::{Client, Raw, raw_call};
 use crate::support::otlp::{Collector, Span};
+use crate::support::projects::{Language, built, with_tools};
 use crate::support::repo::Repo;
 use crate::support::server::Server;
 use crate::support::{Sandbox, wait_until};
@@ -492,4 +494,24 @@ async fn without_a_token_the_admin_door_is_for_this_machine() {
             assert!(expect == 200 || answer.body["error"].as_str().is_some_and(|words| words.contains("callers of this machine only")));
         }
     }
+}
+
+/// In the folder alone it has no grants and would fail its self-test.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_that_names_a_plugin_of_the_folder_grants_it_what_it_needs() {
+    let mut sandbox = with_tools(Sandbox::indexed(&Repo::sample()));
+    let component = built(&sandbox, "folder-rerank", "rerank", Language::Rust);
+    let folder = sandbox.path("plugins");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::copy(&component, folder.join("folder-rerank.wasm")).expect("a copy");
+    let named = "[plugins]\nfolder = \"plugins\"\n[plugins.rerank]\nplugin = \"folder-rerank\"\n";
+
+    sandbox.set_config(named);
+    sandbox.run(&["plugin", "list"]).check(1, &["`documents` is not granted"]);
+    sandbox.set_config(&format!("{named}grants = [\"documents\"]\n"));
+    sandbox.run(&["plugin", "list"]).check(0, &["folder-rerank.wasm (active)"]);
+    let server = Server::start(&sandbox);
+    let answer = Client::connect(&server).await.search(json!({"query": QUERY, "explain": true})).await;
+    assert_eq!(answer.degraded, []);
+    assert_eq!(answer.explanation.expect("asked for").plugins[&Stage::Rerank].name, "folder-rerank");
 }

@@ -104,7 +104,7 @@ async fn computation_tables_and_instances_are_limited_too() {
         assert_eq!(causes(&answer), cause.map(|cause| ("fusion", cause)).into_iter().collect::<Vec<_>>());
     }
 
-    // The first makes the parameters known; after it no instance is alive.
+    // The first makes the parameters known.
     assert_eq!(causes(&call(&server, "fusion", "spin").await.envelope()), [("fusion", "deadline")]);
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..6 {
@@ -119,7 +119,8 @@ async fn computation_tables_and_instances_are_limited_too() {
         *counts.entry(cause).or_insert(0) += 1;
     }
     let count = |cause: &str| counts.get(&Some(cause.to_owned())).copied().unwrap_or(0);
-    assert!(count("limit.instances") >= 1 && count("deadline") >= 2 && count("limit.instances") + count("deadline") == 6, "{counts:?}");
+    // The instance of the call before may still be on its way out when these begin.
+    assert!(count("limit.instances") >= 1 && count("deadline") >= 1 && count("limit.instances") + count("deadline") == 6, "{counts:?}");
     let scrape = Scrape::of(&server).await;
     for (stage, limit) in [("gate", "limit.fuel"), ("fusion", "limit.table"), ("fusion", "limit.instances")] {
         assert!(scrape.count("plugin_limit_reached_total", &[("stage", stage), ("limit", limit)]) > 0, "{limit}");

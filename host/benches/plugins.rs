@@ -31,7 +31,7 @@ impl Host {
     fn new() -> Host {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let telemetry = |ledger_folder| {
-            Telemetry::start(TelemetrySettings { export: None, ledger_folder, record_query_text: true })
+            Telemetry::start(TelemetrySettings { ledger_folder, ..TelemetrySettings::default() })
                 .expect("telemetry without exporters starts")
         };
         Host {

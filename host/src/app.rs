@@ -1,7 +1,9 @@
 //! Puts the parts together. The only place that picks concrete types, and the one
 //! that swaps generations under a running server.
 
-use std::path::{Component, Path, PathBuf};
+mod files;
+mod git_tools;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,22 +11,25 @@ use arc_swap::ArcSwapOption;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::Value as Json;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::code::git::GitLimits;
 use crate::config::Loaded;
-use crate::envelope::{AnswerEnvelope, FileSlice, Observability};
-use crate::index::chunk::Language;
+use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
+use crate::faults::Faults;
 use crate::index::data_dir::DataDir;
-use crate::index::scan::{FileContent, ScanLimits, ScannedFile, content_hash, read_file};
+use crate::index::scan::ScanLimits;
 use crate::index::snapshot::{OpenError, Snapshot};
 use crate::mcp::{Check, Readiness, SearchService};
 use crate::models::EmbedderSettings;
 use crate::models::scoring::Scorers;
 use crate::pipeline::{self, SearchHost, SearchSettings};
 use crate::plugin::{LoadError, PluginEngine, Plugins};
-use crate::request::{OPEN_LINES_MAX, OpenFileArguments, RequestError, SearchRequest, invalid};
+use crate::reports::{self, ReportKey, Reported};
+use crate::request::{BlameArguments, HistoryRequest, OpenFileArguments, RequestError, SearchRequest};
 use crate::telemetry::conventions::{attr, span};
-use crate::telemetry::{Caller, Run, Span, Telemetry, TelemetryError};
+use crate::telemetry::{Caller, IndexFacts, Run, Span, Telemetry, TelemetryError, carried};
 use crate::types::Stage;
 
 /// How often a server looks whether a new generation was published.
@@ -34,6 +39,9 @@ const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
 const REOPEN_INTERVAL: Duration = Duration::from_secs(30);
 /// How often a server looks whether a component has changed.
 const PLUGIN_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Reports composed at once: each reads a ledger, which may have 16 MiB.
+const COMPOSING_MAX: usize = 4;
 
 /// A running Spanloom, with or without an index.
 pub struct App {
@@ -48,6 +56,10 @@ pub struct App {
     embedder: EmbedderSettings,
     settings: SearchSettings,
     scan: ScanLimits,
+    faults: Arc<Faults>,
+    /// Reports that may be composed at once.
+    composing: Arc<Semaphore>,
+    git: GitLimits,
 }
 
 /// A generation's name, and when its manifest was written.
@@ -88,6 +100,7 @@ impl App {
         let engine = PluginEngine::new(cache.as_deref(), loaded.counts_fuel()).map_err(|error| AppError::Engine(format!("{error:#}")))?;
         let plugins = Arc::new(Plugins::load(engine, loaded.plugins(), telemetry.operations())?);
         let scorers = Arc::new(Scorers::new(loaded.scoring()).map_err(|error| AppError::Scoring(error.to_string()))?);
+        let build = loaded.build(false);
         let app = App {
             telemetry,
             plugins,
@@ -97,7 +110,10 @@ impl App {
             tried: Mutex::new(None),
             embedder: loaded.embedder(),
             settings: loaded.config.search,
-            scan: loaded.build(false).scan,
+            faults: Arc::new(loaded.config.faults.clone()),
+            composing: Arc::new(Semaphore::new(COMPOSING_MAX)),
+            scan: build.scan,
+            git: build.git,
             data,
         };
         app.reload();
@@ -141,6 +157,7 @@ impl App {
         *tried = current.map(|stamp| Tried { stamp, again_at });
         match outcome {
             Ok(snapshot) => {
+                self.telemetry.index_opened(index_facts(&snapshot));
                 tracing::info!(generation = snapshot.manifest.generation, chunks = snapshot.chunks.len(), "index opened");
                 self.snapshot.store(Some(Arc::new(snapshot)));
                 self.open_error.store(None);
@@ -183,30 +200,45 @@ impl App {
     /// # Errors
     /// See [`pipeline::search`].
     pub async fn search(&self, run: &Run, request: &SearchRequest) -> Result<AnswerEnvelope, RequestError> {
+        self.search_in(self.snapshot()?, run, request).await
+    }
+
+    /// The same in a generation of the caller's choice.
+    ///
+    /// # Errors
+    /// See [`pipeline::search`].
+    pub async fn search_in(&self, snapshot: Arc<Snapshot>, run: &Run, request: &SearchRequest) -> Result<AnswerEnvelope, RequestError> {
         let host = SearchHost {
-            snapshot: self.snapshot()?,
+            snapshot,
             plugins: self.plugins.set(),
             recorder: self.plugins.recorder.clone(),
             scorers: self.scorers.clone(),
             settings: self.settings,
             record_query_text: self.telemetry.records_query_text(),
+            faults: self.faults.clone(),
         };
         pipeline::search(&host, run, request).await
     }
 
-    async fn open_file(&self, run: &Run, arguments: OpenFileArguments) -> Result<FileSlice, RequestError> {
-        let snapshot = self.snapshot()?;
-        let scan = self.scan.clone();
-        let stage = run.root.child(span::OPEN_FILE).announce();
-        stage.set(attr::FILE_PATH, arguments.path.clone());
-        let observability = Observability { trace_id: run.trace_id(), run_id: run.id.clone() };
-        let outcome = tokio::task::spawn_blocking(move || read_slice(&snapshot, &scan, &arguments, observability))
-            .await
-            .unwrap_or_else(|_| Err(RequestError::Unavailable("an internal error was logged".into())));
-        match &outcome {
-            Ok(slice) => stage.set(attr::FILE_LINES, format!("{}-{}", slice.start_line, slice.end_line)),
-            Err(error) => stage.fail(error.class(), &error.to_string()),
+    async fn run_report(&self, run: Option<&Run>, key: ReportKey) -> Result<Reported, RequestError> {
+        let stage = run.map(|run| run.root.child(span::REPORT_COMPOSE).announce());
+        if let Some(stage) = &stage {
+            let (ReportKey::Run(id) | ReportKey::Trace(id)) = &key;
+            stage.set(attr::REPORT_ID, id.clone());
         }
+        let records = self.telemetry.records();
+        // Never closed; without a permit the call waits within its own time.
+        let permit = self.composing.clone().acquire_owned().await;
+        let outcome = tokio::task::spawn_blocking(carried(move || {
+            let _permit = permit;
+            reports::report(&records, &key)
+        }))
+        .await
+        .unwrap_or_else(|_| Err(RequestError::Unavailable("an internal error was logged".into())));
+        if let (Some(stage), Err(error)) = (&stage, &outcome) {
+            stage.fail(error.class(), &error.to_string());
+        }
+        stage.iter().for_each(Span::end);
         outcome
     }
 }
@@ -226,6 +258,18 @@ impl SearchService for App {
 
     fn open_file<'a>(&'a self, run: &'a Run, arguments: OpenFileArguments) -> BoxFuture<'a, Result<FileSlice, RequestError>> {
         App::open_file(self, run, arguments).boxed()
+    }
+
+    fn run_report<'a>(&'a self, run: Option<&'a Run>, key: ReportKey) -> BoxFuture<'a, Result<Reported, RequestError>> {
+        App::run_report(self, run, key).boxed()
+    }
+
+    fn git_blame<'a>(&'a self, run: &'a Run, arguments: BlameArguments) -> BoxFuture<'a, Result<BlameAnswer, RequestError>> {
+        App::git_blame(self, run, arguments).boxed()
+    }
+
+    fn git_history<'a>(&'a self, run: &'a Run, request: HistoryRequest) -> BoxFuture<'a, Result<HistoryAnswer, RequestError>> {
+        App::git_history(self, run, request).boxed()
     }
 
     fn readiness(&self) -> Readiness {
@@ -255,7 +299,12 @@ impl SearchService for App {
             ok: false,
             detail: format!("{}; the version before it goes on serving", refusal.message),
         });
-        Readiness { ready: index.ok, checks: std::iter::once(index.clone()).chain(serving).chain(refused).collect() }
+        let faults = (!self.faults.is_empty()).then(|| Check {
+            name: "faults".into(),
+            ok: false,
+            detail: format!("go wrong on purpose: {}; remove `[faults]` from the configuration to end it", self.faults.stages().join(", ")),
+        });
+        Readiness { ready: index.ok, checks: std::iter::once(index.clone()).chain(serving).chain(refused).chain(faults).collect() }
     }
 
     fn roots_description(&self) -> String {
@@ -269,80 +318,13 @@ impl SearchService for App {
     }
 }
 
-/// Reads lines of an indexed file as it is on disk now.
-fn read_slice(
-    snapshot: &Snapshot,
-    scan: &ScanLimits,
-    arguments: &OpenFileArguments,
-    observability: Observability,
-) -> Result<FileSlice, RequestError> {
-    let wanted = arguments.path.trim_start_matches("./");
-    check_path(wanted)?;
-    let (start, end) = (arguments.start_line.unwrap_or(1), arguments.end_line);
-    if start == 0 {
-        return Err(invalid("start_line", "0", "1 and up"));
-    }
-    if end.is_some_and(|end| end < start) {
-        return Err(invalid("end_line", &end.unwrap_or_default().to_string(), &format!("{start} (`start_line`) and up")));
-    }
-    let not_there =
-        || RequestError::NotFound(format!("`path` is `{wanted}`, which is not in the index; allowed: a path as findings have it"));
-    let (file, path) = snapshot.chunks.files().find(|(_, path)| *path == wanted).ok_or_else(not_there)?;
-    let root = &snapshot.manifest.roots.get(file.root as usize).ok_or_else(not_there)?.path;
-    let on_disk = confined(root, &file.path)?;
-    let metadata = std::fs::metadata(&on_disk)
-        .map_err(|error| RequestError::NotFound(format!("`path` is `{wanted}`, which can't be read: {error}")))?;
-    let scanned = ScannedFile { root: 0, path: file.path.clone(), size_bytes: metadata.len(), modified_ns: 0 };
-    let text = match read_file(root, &scanned, scan) {
-        FileContent::Text(text) => text,
-        FileContent::Skip(reason, detail) => {
-            return Err(RequestError::NotFound(format!("`path` is `{wanted}`, which can't be shown now: {reason} {detail}")));
-        }
-    };
-    let total_lines = text.lines().count() as u32;
-    if start > total_lines.max(1) {
-        return Err(invalid("start_line", &start.to_string(), &format!("1 to {total_lines}, the lines of {wanted}")));
-    }
-    let mut warnings = Vec::new();
-    let last = end.unwrap_or(total_lines).min(total_lines);
-    let bounded = last.min(start.saturating_add(OPEN_LINES_MAX - 1));
-    if bounded < last {
-        warnings.push(format!("lines {} to {last} are left out: one call gives at most {OPEN_LINES_MAX} lines", bounded + 1));
-    }
-    let changed = content_hash(text.as_bytes()) != file.content_hash;
-    if changed {
-        warnings.push("the file has changed since it was indexed".into());
-    }
-    let slice: String = text.split_inclusive('\n').skip(start as usize - 1).take((bounded + 1).saturating_sub(start) as usize).collect();
-    Ok(FileSlice {
-        path: path.to_owned(),
-        language: Language::of_path(path).as_str().into(),
-        start_line: if total_lines == 0 { 0 } else { start },
-        end_line: bounded,
-        total_lines,
-        text: slice,
-        changed_since_indexed: changed,
-        warnings,
-        observability,
-    })
-}
-
-fn check_path(path: &str) -> Result<(), RequestError> {
-    let outside = Path::new(path).components().any(|part| !matches!(part, Component::Normal(_)));
-    if path.is_empty() || outside {
-        return Err(invalid("path", &format!("`{path}`"), "a relative path within the indexed roots, without `..`"));
-    }
-    Ok(())
-}
-
-/// The file's place on disk, with every link resolved, when that is below the root:
-/// a folder may have been replaced by a link since it was indexed.
-fn confined(root: &Path, path: &str) -> Result<PathBuf, RequestError> {
-    let full = std::fs::canonicalize(root.join(path))
-        .map_err(|error| RequestError::NotFound(format!("`path` is `{path}`, which can't be read: {error}")))?;
-    if full.starts_with(root) {
-        Ok(full)
-    } else {
-        Err(invalid("path", &format!("`{path}`, which leads out of its root"), "paths within the indexed roots"))
+fn index_facts(snapshot: &Snapshot) -> IndexFacts {
+    let manifest = &snapshot.manifest;
+    IndexFacts {
+        created_s: manifest.created_s,
+        files_indexed: manifest.counts.files,
+        files_skipped: manifest.counts.skipped,
+        chunks: manifest.counts.chunks,
+        chunks_embedded: manifest.counts.embedded,
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration: defaults, then `spanloom.toml`, then `SPANLOOM_*` variables,
 //! then flags. The only file that reads the environment.
 
+mod otel;
 mod parts;
 mod plugins;
 mod schema;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::plugin::Capability;
+use crate::telemetry::OtelSettings;
 
 pub use schema::{
     Config, DataDirPath, EmbeddingConfig, EmbeddingKind, ExtraPlugin, IndexConfig, PluginsConfig, ScorerConfig, ScoringConfig,
@@ -39,21 +41,13 @@ pub enum Origin {
 pub struct Loaded {
     pub config: Config,
     /// What the standard `OTEL_*` variables say about export.
-    otel: OtelVariables,
+    otel: OtelSettings,
     /// Values of the variables that hold secrets, by the key that names the variable.
     secrets: BTreeMap<String, String>,
     /// Variables that plugins are granted.
     granted: BTreeMap<String, String>,
     table: Table,
     origins: BTreeMap<String, Origin>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct OtelVariables {
-    disabled: bool,
-    exporter: Option<String>,
-    endpoint: Option<String>,
-    protocol: Option<String>,
 }
 
 /// Why a configuration can't be used.
@@ -89,6 +83,11 @@ pub fn load(file: Option<&Path>, variables: impl Iterator<Item = (String, String
         let layer: Table = text.parse().map_err(|error| ConfigError::Syntax { path: path.clone(), error })?;
         merge(&mut table, layer, "", &Origin::File(path), &mut origins);
     }
+    let default_bind = ServerConfig::default().metrics_bind;
+    let configured_bind = table.get("server").and_then(|server| server.get("metrics_bind")).and_then(Value::as_str);
+    if let Some((address, name)) = otel::scrape_address(&variables, configured_bind.unwrap_or(&default_bind)) {
+        set(&mut table, "server.metrics_bind", Value::String(address), &Origin::Variable(name.into()), &mut origins);
+    }
     for (name, text) in &variables {
         let Some(key) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
         let key = key.to_lowercase().replace(VARIABLE_SEPARATOR, ".");
@@ -109,7 +108,8 @@ pub fn load(file: Option<&Path>, variables: impl Iterator<Item = (String, String
         Capability::Environment(name) => variables.get(name).map(|value| (name.clone(), value.clone())),
         _ => None,
     });
-    Ok(Loaded { secrets, granted: granted.collect(), otel: otel_variables(&variables), config, table, origins })
+    let otel = otel::read(&variables, &config.telemetry, crate::index::manifest::FORMAT);
+    Ok(Loaded { secrets, granted: granted.collect(), otel, config, table, origins })
 }
 
 /// What stands in the variables that the configuration names for secrets.
@@ -234,12 +234,14 @@ fn check(config: &Config) -> Result<(), (String, String)> {
     if !(recency.half_life_days > 0.0 && recency.half_life_days.is_finite()) {
         return Err(("search.recency.half_life_days".into(), format!("is {}; allowed: over 0", recency.half_life_days)));
     }
-    if !["grpc", "http/protobuf"].contains(&config.telemetry.otlp_protocol.as_str()) {
-        return Err(("telemetry.otlp_protocol".into(), format!("is `{}`; allowed: grpc, http/protobuf", config.telemetry.otlp_protocol)));
-    }
+    check_telemetry(&config.telemetry)?;
     if config.embedding.kind == EmbeddingKind::Vllm && config.embedding.vllm.model.is_empty() {
         return Err(("embedding.vllm.model".into(), "is empty; allowed: the name under which vLLM serves the model".into()));
     }
+    if config.telemetry.ledger_days_max > 36_500 {
+        return Err(("telemetry.ledger_days_max".into(), format!("is {}; allowed: 0 to 36500", config.telemetry.ledger_days_max)));
+    }
+    config.faults.check()?;
     config.plugins.check()?;
     config.scoring.check()?;
     for (key, address) in [("server.bind", &config.server.bind), ("server.metrics_bind", &config.server.metrics_bind)] {
@@ -250,14 +252,20 @@ fn check(config: &Config) -> Result<(), (String, String)> {
     Ok(())
 }
 
-fn otel_variables(variables: &BTreeMap<String, String>) -> OtelVariables {
-    // An empty variable counts as unset, as the specification has it.
-    let get = |name: &str| variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty()).map(str::to_owned);
-    OtelVariables {
-        disabled: get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")),
-        exporter: get("OTEL_TRACES_EXPORTER"),
-        endpoint: get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| get("OTEL_EXPORTER_OTLP_ENDPOINT")),
-        protocol: get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| get("OTEL_EXPORTER_OTLP_PROTOCOL")),
+fn check_telemetry(config: &TelemetryConfig) -> Result<(), (String, String)> {
+    let choices: [(&str, &str, &[&str]); 2] = [
+        ("telemetry.otlp_protocol", &config.otlp_protocol, &["grpc", "http/protobuf", "http/json"]),
+        ("telemetry.log_format", &config.log_format, &["text", "json"]),
+    ];
+    if let Some((key, value, allowed)) = choices.into_iter().find(|(_, value, allowed)| !allowed.contains(value)) {
+        return Err((key.into(), format!("is `{value}`; allowed: {}", allowed.join(", "))));
+    }
+    if config.otlp_log.parse::<tracing::level_filters::LevelFilter>().is_err() {
+        return Err(("telemetry.otlp_log".into(), format!("is `{}`; allowed: off, error, warn, info, debug, trace", config.otlp_log)));
+    }
+    match config.otlp_endpoint.as_deref().map(|endpoint| (endpoint, otel::endpoint_problem(endpoint))) {
+        Some((endpoint, Some(problem))) => Err(("telemetry.otlp_endpoint".into(), format!("is `{endpoint}`: {problem}"))),
+        _ => Ok(()),
     }
 }
 
@@ -284,7 +292,6 @@ fn show_table(out: &mut String, table: &Table, prefix: &str, origins: &BTreeMap<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Export;
 
     fn check_load(file: &str, variables: &[(&str, &str)], flags: Vec<Flag>) -> Result<Loaded, String> {
         let folder = tempfile::tempdir().unwrap();
@@ -335,16 +342,33 @@ mod tests {
     }
 
     #[test]
-    fn export_follows_the_standard_variables() {
-        let check = |file: &str, variables: &[(&str, &str)], expect: Option<Export>| {
-            assert_eq!(check_load(file, variables, Vec::new()).unwrap().telemetry().export, expect);
+    fn the_scrape_moves_by_the_standard_variables() {
+        let check = |file: &str, variables: &[(&str, &str)], flag: Option<&str>, expect: &str| {
+            let flag = flag.map(|value| Flag { name: "--metrics-bind", key: "server.metrics_bind", value: Value::String(value.into()) });
+            let loaded = check_load(file, variables, flag.into_iter().collect()).unwrap();
+            assert_eq!(loaded.config.server.metrics_bind, expect, "{file} {variables:?}");
         };
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:4318");
-        check("", &[], None);
-        check("", &[endpoint], Some(Export::OtlpHttp { endpoint: None }));
-        check("", &[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], Some(Export::OtlpGrpc { endpoint: None }));
-        check("", &[endpoint, ("OTEL_SDK_DISABLED", "true")], None);
-        check("", &[endpoint, ("OTEL_TRACES_EXPORTER", "none")], None);
-        check("[telemetry]\notlp_endpoint = \"http://c:1\"", &[], Some(Export::OtlpHttp { endpoint: Some("http://c:1".into()) }));
+        let (host, port) = (("OTEL_EXPORTER_PROMETHEUS_HOST", "0.0.0.0"), ("OTEL_EXPORTER_PROMETHEUS_PORT", "9999"));
+        check("", &[], None, "127.0.0.1:9464");
+        check("", &[host], None, "0.0.0.0:9464");
+        check("", &[port], None, "127.0.0.1:9999");
+        check("", &[host, port], None, "0.0.0.0:9999");
+        check("", &[("OTEL_EXPORTER_PROMETHEUS_HOST", "::1")], None, "[::1]:9464");
+        check("", &[("OTEL_EXPORTER_PROMETHEUS_PORT", "many")], None, "127.0.0.1:9464");
+        check("[server]\nmetrics_bind = \"127.0.0.2:1\"", &[port], None, "127.0.0.2:9999");
+        check("", &[port, ("SPANLOOM_SERVER__METRICS_BIND", "127.0.0.3:3")], None, "127.0.0.3:3");
+        check("", &[host, port], Some("127.0.0.4:4"), "127.0.0.4:4");
+    }
+
+    #[test]
+    fn telemetry_that_makes_no_sense_is_refused() {
+        let check = |file: &str, expect: &str| {
+            let message = check_load(file, &[], Vec::new()).map(drop).unwrap_err();
+            assert!(message.contains(expect), "{message}");
+        };
+        check("[telemetry]\notlp_protocol = \"thrift\"", "`telemetry.otlp_protocol` (");
+        check("[telemetry]\nlog_format = \"xml\"", "is `xml`; allowed: text, json");
+        check("[telemetry]\notlp_log = \"loud\"", "is `loud`; allowed: off, error");
+        check("[telemetry]\notlp_endpoint = \"collector\"", "is `collector`: it has no scheme; allowed: such as http://");
     }
 }

@@ -137,3 +137,89 @@ pub struct FileSlice {
     pub warnings: Vec<String>,
     pub observability: Observability,
 }
+
+/// The answer of `git_blame`: the file as it was last committed, not as it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlameAnswer {
+    pub path: String,
+    /// The commit HEAD, whose version of the file this is about.
+    pub head_commit: String,
+    /// First line told of, from 1; 0 for an empty file.
+    pub start_line: u32,
+    /// Last line told of, inclusive.
+    pub end_line: u32,
+    /// Lines of the whole file at HEAD.
+    pub total_lines: u32,
+    /// In the order of the lines, without gaps.
+    pub hunks: Vec<BlamedLines>,
+    /// Whether the file on disk has other lines than at HEAD; line numbers then may not match.
+    pub changed_since_commit: bool,
+    pub warnings: Vec<String>,
+    pub observability: Observability,
+}
+
+/// Lines that came with one commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlamedLines {
+    /// First line at HEAD, from 1.
+    pub start_line: u32,
+    /// Last line at HEAD, inclusive.
+    pub end_line: u32,
+    /// 40 hexadecimal digits.
+    pub commit: String,
+    /// The author's name.
+    pub author: String,
+    /// When it was committed: seconds since 1970 UTC.
+    pub time_s: i64,
+    /// First paragraph of the commit's message.
+    pub summary: String,
+    /// First line in the commit's version of the file, from 1.
+    pub original_start_line: u32,
+    /// The file's path in that commit, when it was another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_path: Option<String>,
+    /// Whether the commit is only where the search ended, so that the lines may be older.
+    pub boundary: bool,
+}
+
+/// The answer of `git_history`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryAnswer {
+    pub path: String,
+    /// The commit HEAD, where the history begins.
+    pub head_commit: String,
+    /// Commits that changed the file, newest first.
+    pub commits: Vec<HistoryCommit>,
+    /// Whether there are more commits than these, or may be, as `warnings` then say.
+    pub more: bool,
+    pub warnings: Vec<String>,
+    pub observability: Observability,
+}
+
+/// A commit that changed a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryCommit {
+    /// 40 hexadecimal digits.
+    pub commit: String,
+    /// The author's name.
+    pub author: String,
+    /// When it was committed: seconds since 1970 UTC.
+    pub time_s: i64,
+    /// First paragraph of the commit's message.
+    pub summary: String,
+    /// What it did to the file.
+    pub change: Change,
+    /// The path that the file had before, when this commit renamed it. Ask for that path's
+    /// history by `git log`: it is in the index no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renamed_from: Option<String>,
+}
+
+/// What a commit did to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    Added,
+    Modified,
+    Deleted,
+}

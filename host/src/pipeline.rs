@@ -14,18 +14,20 @@ mod record;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use opentelemetry::KeyValue;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::{AnswerEnvelope, Degraded};
+use crate::faults::Faults;
 use crate::index::snapshot::Snapshot;
 use crate::models::scoring::Scorers;
 use crate::plugin::recorder::{Recorder, RunRecording};
-use crate::plugin::{CallSettings, ChannelRun, Configured, Decision, PluginSet};
+use crate::plugin::{CallSettings, Configured, Decision, PluginSet};
 use crate::profile::QueryProfile;
 use crate::recency::RecencySettings;
 use crate::request::{RequestError, SearchRequest};
-use crate::telemetry::conventions::attr;
-use crate::telemetry::{Run, Span};
+use crate::telemetry::conventions::{attr, event, request_stage};
+use crate::telemetry::{Fact, Run, Span, carried};
 use crate::types::Stage;
 use page::Page;
 
@@ -65,6 +67,8 @@ pub struct SearchHost {
     pub settings: SearchSettings,
     /// Whether the text of queries may stand in spans.
     pub record_query_text: bool,
+    /// What goes wrong on purpose.
+    pub faults: Arc<Faults>,
 }
 
 /// One search: what its stages have in common.
@@ -82,11 +86,13 @@ struct Search<'a> {
     answers: bool,
 }
 
-/// What went otherwise than asked, collected along the way.
-#[derive(Debug, Default)]
+/// What went otherwise than asked, collected along the way. It is written down at once,
+/// so that a run that is cut short tells it, too.
 pub(crate) struct Notes {
     warnings: Vec<String>,
     degraded: Vec<Degraded>,
+    /// `None` when nobody is told.
+    told: Option<Span>,
 }
 
 /// The plugins of one search, chosen before it begins: a run never mixes versions.
@@ -114,15 +120,16 @@ pub async fn search(host: &SearchHost, run: &Run, request: &SearchRequest) -> Re
         observe: recording.is_some(),
     };
     let search = Search { host, run, request, page: &page, chosen: &chosen, call, recording: recording.as_ref(), answers: true };
-    let mut notes = Notes::default();
+    let mut notes = Notes::of(root);
 
     let profile = find::profile(&search, root).await?;
     let decided = judge::gate(&search, root, &profile, &mut notes).await;
     let vector = find::embed(&search, root, &profile, &decided.decision, &mut notes).await;
-    let runs = find::gather(&search, root, &profile, &decided.decision, vector, &mut notes).await;
-    let ranked = rank(&search, root, &profile, &decided.decision, &runs, &mut notes).await;
-    let without = explain::without_each_channel(&search, root, &profile, &decided.decision, &runs, &mut notes).await;
-    Ok(answer::envelope(&search, &answer::Told { profile: &profile, decided: &decided, runs: &runs, ranked: &ranked, without }, notes))
+    let gathered = find::gather(&search, root, &profile, &decided.decision, vector, &mut notes).await;
+    let ranked = rank(&search, root, &profile, &decided.decision, &gathered, &mut notes).await;
+    let without = explain::without_each_channel(&search, root, &profile, &decided.decision, &gathered, &mut notes).await;
+    let told = answer::Told { profile: &profile, decided: &decided, runs: &gathered.runs, ranked: &ranked, without };
+    Ok(answer::envelope(&search, &told, notes).await)
 }
 
 /// From the channels' lists to the final order.
@@ -131,11 +138,11 @@ async fn rank(
     parent: &Span,
     profile: &Arc<QueryProfile>,
     decision: &Decision,
-    runs: &[ChannelRun],
+    gathered: &find::Gathered,
     notes: &mut Notes,
 ) -> judge::Ranked {
-    let fused = judge::fuse(search, parent, decision, runs, notes).await;
-    let boosted = find::recency_boost(search, parent, &fused);
+    let fused = judge::fuse(search, parent, decision, gathered, notes).await;
+    let boosted = find::recency_boost(search, parent, &fused).await;
     let candidates = find::hydrate(search, parent, boosted, search.page.needs(decision.rerank_depth), notes).await;
     judge::rerank(search, parent, profile, decision, fused, candidates, notes).await
 }
@@ -168,21 +175,49 @@ impl Search<'_> {
     /// Opens a stage. Those of a ranking that is only compared with are no stages of
     /// the run.
     fn stage(&self, parent: &Span, name: &'static str) -> Span {
-        self.announced(parent.child(name))
+        self.announced(parent.child(name), name)
     }
 
     /// A stage that asks another system.
     fn client_stage(&self, parent: &Span, name: &'static str) -> Span {
-        self.announced(parent.client(name))
+        self.announced(parent.client(name), name)
     }
 
-    fn announced(&self, span: Span) -> Span {
+    /// Has a stage go wrong when that is configured.
+    async fn strike(&self, stage: &'static str) -> Result<(), String> {
+        if self.answers { self.host.faults.strike(stage).await } else { Ok(()) }
+    }
+
+    fn announced(&self, span: Span, name: &'static str) -> Span {
+        span.set(attr::REQUEST_STAGE, request_stage(name));
         if self.answers { span.announce() } else { span }
     }
 }
 
 impl Notes {
+    /// Notes that are told on `span` as they come.
+    fn of(span: &Span) -> Notes {
+        Notes { warnings: Vec::new(), degraded: Vec::new(), told: Some(span.clone()) }
+    }
+
+    fn untold() -> Notes {
+        Notes { warnings: Vec::new(), degraded: Vec::new(), told: None }
+    }
+
+    fn warn(&mut self, message: String) {
+        if let Some(span) = &self.told {
+            span.event(event::WARNING, vec![KeyValue::new(attr::MESSAGE, message.clone())]);
+        }
+        self.warnings.push(message);
+    }
+
+    /// `part` is a stage or a channel, `cause` a class.
     fn degraded(&mut self, part: &str, cause: &str, instead: &str, message: String) {
+        if let Some(span) = &self.told {
+            span.record(&Fact::Degraded { part, cause });
+            let texts = [(attr::PART, part), (attr::CAUSE, cause), (attr::INSTEAD, instead), (attr::MESSAGE, &message)];
+            span.event(event::DEGRADED, texts.map(|(key, text)| KeyValue::new(key, text.to_owned())).into());
+        }
         self.degraded.push(Degraded { part: part.into(), cause: cause.into(), instead: instead.into() });
         self.warnings.push(message);
     }
@@ -190,7 +225,7 @@ impl Notes {
 
 /// Runs what blocks on a thread made for it. A panic there becomes a message.
 async fn blocking<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(body).await.map_err(|error| {
+    tokio::task::spawn_blocking(carried(body)).await.map_err(|error| {
         tracing::error!(%error, "a stage panicked");
         "an internal error was logged".to_owned()
     })

@@ -9,6 +9,9 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
 
 use crate::types::{ChannelName, Stage};
 
@@ -22,8 +25,14 @@ pub const LIMIT_DEFAULT: u32 = 10;
 pub const DEPTH_MAX: u32 = 1_000;
 /// Globs or languages a call may name.
 pub const FILTERS_MAX: usize = 64;
-/// Lines `open_file` returns at most.
+/// Lines `open_file` returns at most, and `git_blame` tells the commits of.
 pub const OPEN_LINES_MAX: u32 = 2_000;
+/// Commits `git_history` returns at most.
+pub const HISTORY_LIMIT_MAX: u32 = 100;
+/// Commits `git_history` returns when it isn't told how many.
+pub const HISTORY_LIMIT_DEFAULT: u32 = 20;
+/// Characters of a wrong `since` that are repeated in its error.
+const SINCE_CHARS_SHOWN: usize = 40;
 
 /// Arguments of `semantic_search`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -108,6 +117,37 @@ pub struct OpenFileArguments {
     pub end_line: Option<u32>,
 }
 
+/// Arguments of `git_blame`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BlameArguments {
+    /// A path as findings have it, relative to an indexed root.
+    #[schemars(length(min = 1, max = 4096))]
+    pub path: String,
+    /// First line of the committed file, from 1. Default 1.
+    #[schemars(range(min = 1))]
+    pub start_line: Option<u32>,
+    /// Last line, inclusive; at most 2000 lines are told of. Default: as many.
+    #[schemars(range(min = 1))]
+    pub end_line: Option<u32>,
+}
+
+/// Arguments of `git_history`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryArguments {
+    /// A path as findings have it, relative to an indexed root.
+    #[schemars(length(min = 1, max = 4096))]
+    pub path: String,
+    /// How many commits, 1 to 100. Default 20.
+    #[schemars(range(min = 1, max = 100))]
+    pub limit: Option<u32>,
+    /// Only commits of this day or moment or later: `2026-01-31` (from midnight UTC) or
+    /// `2026-01-31T12:00:00Z` (RFC 3339). Default: all.
+    #[schemars(length(min = 10, max = 40))]
+    pub since: Option<String>,
+}
+
 /// Why a request can't be understood. Everything else degrades the answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -120,6 +160,13 @@ pub enum RequestError {
     /// The server can't answer now; the message says why and what to do.
     #[error("{0}")]
     Unavailable(String),
+    /// Git can't answer about the file; the message says why and what to do.
+    #[error("{message}")]
+    Git {
+        /// One of few, all of which begin with `git_`.
+        class: &'static str,
+        message: String,
+    },
 }
 
 impl RequestError {
@@ -129,6 +176,7 @@ impl RequestError {
             RequestError::Invalid(_) => "invalid_argument",
             RequestError::NotFound(_) => "not_found",
             RequestError::Unavailable(_) => "unavailable",
+            RequestError::Git { class, .. } => class,
         }
     }
 }
@@ -220,6 +268,39 @@ impl SearchRequest {
     }
 }
 
+/// A checked question for a file's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryRequest {
+    /// Not checked against the index.
+    pub path: String,
+    /// 1 to [`HISTORY_LIMIT_MAX`].
+    pub limit: u32,
+    /// Seconds since 1970 UTC.
+    pub since_s: Option<i64>,
+}
+
+impl HistoryRequest {
+    /// # Errors
+    /// [`RequestError::Invalid`] for the first argument that is out of range.
+    pub fn check(arguments: HistoryArguments) -> Result<HistoryRequest, RequestError> {
+        let limit = arguments.limit.unwrap_or(HISTORY_LIMIT_DEFAULT);
+        if !(1..=HISTORY_LIMIT_MAX).contains(&limit) {
+            return Err(invalid("limit", &limit.to_string(), &format!("1 to {HISTORY_LIMIT_MAX}")));
+        }
+        let since_s = arguments.since.as_deref().map(moment).transpose()?;
+        Ok(HistoryRequest { path: arguments.path, limit, since_s })
+    }
+}
+
+/// A day (its beginning in UTC) or an RFC 3339 date-time, as seconds since 1970 UTC.
+fn moment(text: &str) -> Result<i64, RequestError> {
+    let day = || time::Date::parse(text, format_description!("[year]-[month]-[day]")).ok().map(|day| day.midnight().assume_utc());
+    OffsetDateTime::parse(text, &Rfc3339).ok().or_else(day).map(OffsetDateTime::unix_timestamp).ok_or_else(|| {
+        let shown: String = text.chars().take(SINCE_CHARS_SHOWN).collect();
+        invalid("since", &format!("`{shown}`"), "a day such as `2026-01-31`, or an RFC 3339 date-time such as `2026-01-31T12:00:00Z`")
+    })
+}
+
 /// The error for an argument out of its range.
 pub fn invalid(argument: &str, value: &str, allowed: &str) -> RequestError {
     RequestError::Invalid(format!("`{argument}` is {value}; allowed: {allowed}"))
@@ -292,6 +373,34 @@ mod tests {
         check(json!({"query": "x", "channels": []}), "`channels` is an empty list");
         check(json!({"query": "x", "fusion": {"plugn": "a"}}), "unknown field `plugn`");
         check(json!({}), "missing field `query`");
+    }
+
+    #[test]
+    fn a_history_begins_at_a_day_or_a_moment() {
+        let check = |arguments: Json| {
+            let parsed = serde_json::from_value::<HistoryArguments>(arguments).map_err(|error| error.to_string())?;
+            HistoryRequest::check(parsed).map(|request| (request.limit, request.since_s)).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(json!({"path": "a"})), Ok((20, None)));
+        for (since, expect) in [
+            ("1970-01-02", 86_400),
+            ("2026-01-31", 1_769_817_600),
+            ("1969-12-31T23:59:59Z", -1),
+            ("2026-01-31T01:00:00+01:00", 1_769_817_600),
+            ("2026-01-31T00:00:00.999Z", 1_769_817_600),
+        ] {
+            assert_eq!(check(json!({"path": "a", "limit": 100, "since": since})), Ok((100, Some(expect))), "{since}");
+        }
+        for since in ["", "yesterday", "30d", "2026-13-01", "2026-02-30", "2026-1-1", "2026-01-31T12:00:00", "1769817600"] {
+            let message = check(json!({"path": "a", "since": since})).expect_err(since);
+            assert!(message.starts_with(&format!("`since` is `{since}`; allowed: a day")), "{message}");
+        }
+        for limit in [0, 101] {
+            let message = check(json!({"path": "a", "limit": limit})).expect_err("out of range");
+            assert_eq!(message, format!("`limit` is {limit}; allowed: 1 to 100"));
+        }
+        let long = check(json!({"path": "a", "since": "x".repeat(10_000)})).expect_err("no date");
+        assert!(long.len() < 300, "{long}");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What an operator asks a server: the admin endpoints, readiness, the scrape.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
 use serde_json::Value as Json;
 
 use super::server::Server;
+
+/// Labels that say which library measured; every series has them.
+const SCOPE: &str = "otel_scope_";
 
 /// An answer of an admin endpoint.
 #[derive(Debug)]
@@ -64,18 +67,56 @@ pub async fn checks(server: &Server) -> BTreeMap<String, (bool, String)> {
     checks.iter().map(|check| (text(check, "name"), (check["ok"] == true, text(check, "detail")))).collect()
 }
 
-/// What Prometheus sees at one moment.
-pub struct Scrape(String);
+/// What Prometheus sees at one moment: the text of one scrape.
+pub struct Scrape {
+    pub text: String,
+}
 
 impl Scrape {
     pub async fn of(server: &Server) -> Scrape {
-        Scrape(reqwest::get(&server.metrics).await.expect("a scrape").text().await.expect("text"))
+        Scrape { text: reqwest::get(&server.metrics).await.expect("a scrape").text().await.expect("text") }
     }
 
-    /// The sum of a counter over all lines with these labels; 0 when there is none.
-    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+    /// The sum of all series of a name with these labels; `None` when there is none.
+    pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let with = |line: &&str| labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")));
-        let lines = self.0.lines().filter(|line| line.starts_with(&format!("{name}{{"))).filter(with);
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+        let values: Vec<f64> = self
+            .series()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .filter(with)
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
+        (!values.is_empty()).then(|| values.iter().sum())
+    }
+
+    /// The same of a counter, which is 0 before it has moved.
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        self.value(name, labels).unwrap_or_default() as u64
+    }
+
+    /// Every series with its value.
+    pub fn series(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
+    }
+
+    /// The type of each metric by name.
+    pub fn types(&self) -> BTreeMap<String, String> {
+        let types = self.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        types.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
+    }
+
+    /// The labels of a metric's series, without those that all have.
+    pub fn labels(&self, metric: &str) -> BTreeSet<String> {
+        let of_metric = |name: &str| {
+            let rest = name.strip_prefix(metric);
+            rest.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+        };
+        let inside = self.series().filter_map(|line| {
+            let (name, rest) = line.split_once('{')?;
+            let (labels, _) = rest.rsplit_once('}')?;
+            of_metric(name).then_some(labels)
+        });
+        let keys = inside.flat_map(|labels| labels.split("\",").filter_map(|pair| pair.split_once('=')).map(|(key, _)| key.to_owned()));
+        keys.filter(|key| !key.starts_with(SCOPE) && key != "le").collect()
     }
 }

@@ -1,7 +1,8 @@
 //! MCP clients: the protocol's SDK, and bare messages where headers matter.
 
+use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
-use rmcp::model::{CallToolRequestParams, CallToolResult};
+use rmcp::model::{CallToolRequestParams, CallToolResult, ReadResourceRequestParams, ReadResourceResult};
 use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::{ServiceError, ServiceExt as _};
@@ -33,6 +34,17 @@ impl Client {
         self.inner.call_tool(call).await
     }
 
+    /// URI templates of resources that can be read, and how many resources are listed.
+    pub async fn resources(&self) -> (Vec<String>, usize) {
+        let templates = self.inner.list_all_resource_templates().await.expect("a list of templates");
+        let listed = self.inner.list_all_resources().await.expect("a list of resources");
+        (templates.into_iter().map(|template| template.uri_template.clone()).collect(), listed.len())
+    }
+
+    pub async fn read(&self, uri: &str) -> Result<ReadResourceResult, ServiceError> {
+        self.inner.read_resource(ReadResourceRequestParams::new(uri)).await
+    }
+
     /// `semantic_search_pro`, which has to answer.
     pub async fn search(&self, arguments: Json) -> AnswerEnvelope {
         let result = self.call("semantic_search_pro", arguments.clone()).await.unwrap_or_else(|error| panic!("{arguments}: {error}"));
@@ -59,6 +71,23 @@ pub struct Raw {
 /// A call as a bare message of protocol version 2026-07-28, with further headers and
 /// further members of `_meta`.
 pub async fn raw_call(server: &Server, tool: &str, arguments: Json, headers: &[(&str, &str)], meta: Json) -> Raw {
+    answered(raw_request(server, tool, arguments, headers, meta)).await
+}
+
+/// The same before it is sent.
+pub fn raw_request(server: &Server, tool: &str, arguments: Json, headers: &[(&str, &str)], meta: Json) -> RequestBuilder {
+    raw_request_by(&reqwest::Client::new(), server, tool, arguments, headers, meta)
+}
+
+/// The same by a client that keeps its connections.
+pub fn raw_request_by(
+    client: &reqwest::Client,
+    server: &Server,
+    tool: &str,
+    arguments: Json,
+    headers: &[(&str, &str)],
+    meta: Json,
+) -> RequestBuilder {
     let mut all = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
@@ -70,12 +99,16 @@ pub async fn raw_call(server: &Server, tool: &str, arguments: Json, headers: &[(
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
     let mut own = vec![("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", tool)];
     own.extend(headers);
-    post(server, body, &own).await
+    request(client, server, body, &own)
 }
 
 /// Any bytes, posted to the endpoint.
 pub async fn post(server: &Server, body: impl Into<reqwest::Body>, headers: &[(&str, &str)]) -> Raw {
-    let mut request = reqwest::Client::new()
+    answered(request(&reqwest::Client::new(), server, body, headers)).await
+}
+
+fn request(client: &reqwest::Client, server: &Server, body: impl Into<reqwest::Body>, headers: &[(&str, &str)]) -> RequestBuilder {
+    let mut request = client
         .post(server.mcp())
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")
@@ -83,6 +116,10 @@ pub async fn post(server: &Server, body: impl Into<reqwest::Body>, headers: &[(&
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
+    request
+}
+
+pub async fn answered(request: RequestBuilder) -> Raw {
     let response = request.send().await.expect("a response");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.expect("a body");

@@ -6,7 +6,9 @@ pub mod mcp;
 pub mod otlp;
 pub mod projects;
 pub mod repo;
+pub mod rotel;
 pub mod server;
+pub mod tools;
 pub mod vllm;
 
 use std::path::{Path, PathBuf};
@@ -159,12 +161,27 @@ impl Sandbox {
     /// The lines of a run's ledger, once it is complete.
     pub fn ledger(&self, run_id: &str) -> Vec<Json> {
         wait_for("the ledger", || {
-            let days = std::fs::read_dir(self.data().join("telemetry/runs")).ok()?;
-            let path = days.flatten().map(|day| day.path().join(format!("{run_id}.jsonl"))).find(|path| path.exists())?;
-            let text = std::fs::read_to_string(path).ok()?;
-            let lines: Vec<Json> = text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+            let lines = self.ledger_so_far(run_id);
             lines.last().is_some_and(|line| line["line"] == "run.end").then_some(lines)
         })
+    }
+
+    /// A search of this process that has to answer; its run's id.
+    pub fn search(&self, query: &str) -> String {
+        let answer = self.json(&["search", query, "--json"]);
+        answer["observability"]["run_id"].as_str().expect("a run id").to_owned()
+    }
+
+    /// The whole lines that are in a run's ledger now; none when there is no ledger.
+    pub fn ledger_so_far(&self, run_id: &str) -> Vec<Json> {
+        let text = self.ledger_path(run_id).and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Where a run's ledger is, once it is there.
+    pub fn ledger_path(&self, run_id: &str) -> Option<PathBuf> {
+        let days = std::fs::read_dir(self.data().join("telemetry/runs")).ok()?;
+        days.flatten().map(|day| day.path().join(format!("{run_id}.jsonl"))).find(|path| path.exists())
     }
 
     /// Indexes a repository; the report.

@@ -1,10 +1,13 @@
-//! A stand-in for vLLM's `/v1/embeddings`: vectors out of words, no model.
+//! A stand-in for vLLM's `/v1/embeddings` and `/pooling`: vectors out of words, no
+//! model. It can be made to misbehave.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json as Body, Router};
@@ -23,9 +26,34 @@ pub const MODEL: &str = "stand-in";
 pub struct StandIn {
     /// `http://127.0.0.1:PORT`.
     pub url: String,
-    requests: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     /// Of its own, so that open connections end with it.
     runtime: Option<Runtime>,
+}
+
+/// Of the last request.
+type Headers = Arc<Mutex<HeaderMap>>;
+
+/// What requests find.
+struct Shared {
+    requests: AtomicU64,
+    encoding: Encoding,
+    mood: Mutex<Mood>,
+    headers: Headers,
+}
+
+/// What the stand-in does with requests.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Mood {
+    Well,
+    /// Takes them and never answers.
+    Silent,
+    /// Answers with this status and an error of vLLM's form.
+    Refuses(u16),
+    /// Says that all is well, in words that are no vectors.
+    Babbles,
+    /// Leaves out the last number of every vector.
+    Short,
 }
 
 /// How vectors are written. Servers answer with numbers whatever they were asked for
@@ -41,14 +69,21 @@ impl StandIn {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("a listener for tokio");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
-        let requests = Arc::new(AtomicU64::new(0));
-        let app = Router::new().route("/v1/embeddings", post(embed)).with_state((requests.clone(), encoding));
+        let shared = Arc::new(Shared { requests: AtomicU64::new(0), encoding, mood: Mutex::new(Mood::Well), headers: Headers::default() });
+        let keep = shared.headers.clone();
+        let app =
+            Router::new().route("/v1/embeddings", post(embed)).route("/pooling", post(embed_tokens)).with_state(shared.clone()).layer(
+                middleware::map_request(move |request: Request| {
+                    request.headers().clone_into(&mut keep.lock().expect("no panic here"));
+                    std::future::ready(request)
+                }),
+            );
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
             axum::serve(listener, app).await.expect("serving");
         });
-        StandIn { url, requests, runtime: Some(runtime) }
+        StandIn { url, shared, runtime: Some(runtime) }
     }
 
     /// The configuration that chooses it.
@@ -59,8 +94,24 @@ impl StandIn {
         )
     }
 
+    /// The configuration that has it score by late interaction.
+    pub fn scoring(&self) -> String {
+        format!("[scoring.late_interaction]\nurl = \"{}\"\nmodel = \"{MODEL}\"\n", self.url)
+    }
+
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// From now on.
+    pub fn set_mood(&self, mood: Mood) {
+        *self.shared.mood.lock().expect("no panic there") = mood;
+    }
+
+    /// The headers of the last request.
+    pub fn last_headers(&self) -> BTreeMap<String, String> {
+        let headers = self.shared.headers.lock().expect("no panic there");
+        headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect()
     }
 
     /// No connection is taken any more, and open ones end.
@@ -75,23 +126,30 @@ impl Drop for StandIn {
     }
 }
 
-async fn embed(State((requests, encoding)): State<(Arc<AtomicU64>, Encoding)>, Body(request): Body<Json>) -> Response {
-    requests.fetch_add(1, Ordering::Relaxed);
+async fn embed(State(shared): State<Arc<Shared>>, Body(request): Body<Json>) -> Response {
+    shared.requests.fetch_add(1, Ordering::Relaxed);
+    let mood = *shared.mood.lock().expect("no panic there");
+    match mood {
+        Mood::Silent => return std::future::pending().await,
+        Mood::Refuses(status) => {
+            let error = json!({"error": {"message": "the stand-in is told to refuse", "code": status}});
+            return (StatusCode::from_u16(status).expect("a status"), Body(error)).into_response();
+        }
+        Mood::Babbles => return "<html>not the service you are looking for</html>".into_response(),
+        Mood::Well | Mood::Short => {}
+    }
+    let dimension = if mood == Mood::Short { DIMENSION - 1 } else { DIMENSION };
     if request["model"] != MODEL {
         let error = json!({"error": {"message": format!("The model `{}` does not exist.", request["model"]), "code": 404}});
         return (StatusCode::NOT_FOUND, Body(error)).into_response();
     }
-    let inputs: Vec<&str> = match &request["input"] {
-        Json::String(text) => vec![text],
-        Json::Array(texts) => texts.iter().filter_map(Json::as_str).collect(),
-        _ => return StatusCode::UNPROCESSABLE_ENTITY.into_response(),
-    };
-    let in_base64 = encoding == Encoding::AsAsked && request["encoding_format"] == "base64";
+    let Some(inputs) = inputs(&request) else { return StatusCode::UNPROCESSABLE_ENTITY.into_response() };
+    let in_base64 = shared.encoding == Encoding::AsAsked && request["encoding_format"] == "base64";
     let data: Vec<Json> = inputs
         .iter()
         .enumerate()
         .map(|(index, text)| {
-            let vector = vector(text);
+            let vector = &vector(text)[..dimension];
             let embedding = if in_base64 {
                 let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
                 json!(BASE64_STANDARD.encode(bytes))
@@ -103,6 +161,25 @@ async fn embed(State((requests, encoding)): State<(Arc<AtomicU64>, Encoding)>, B
         .collect();
     let usage = json!({"prompt_tokens": inputs.len(), "total_tokens": inputs.len(), "completion_tokens": 0});
     Body(json!({"object": "list", "id": "embd-1", "created": 0, "model": MODEL, "data": data, "usage": usage})).into_response()
+}
+
+/// A vector for each word.
+async fn embed_tokens(State(shared): State<Arc<Shared>>, Body(request): Body<Json>) -> Response {
+    shared.requests.fetch_add(1, Ordering::Relaxed);
+    let Some(inputs) = inputs(&request) else { return StatusCode::UNPROCESSABLE_ENTITY.into_response() };
+    let words = |text: &str| -> Vec<Vec<f32>> { text.split_whitespace().map(vector).collect() };
+    let data: Vec<Json> =
+        inputs.iter().enumerate().map(|(index, text)| json!({"object": "pooling", "index": index, "data": words(text)})).collect();
+    let usage = json!({"prompt_tokens": inputs.len(), "total_tokens": inputs.len(), "completion_tokens": 0});
+    Body(json!({"object": "list", "id": "pool-1", "created": 0, "model": MODEL, "data": data, "usage": usage})).into_response()
+}
+
+fn inputs(request: &Json) -> Option<Vec<&str>> {
+    match &request["input"] {
+        Json::String(text) => Some(vec![text]),
+        Json::Array(texts) => Some(texts.iter().filter_map(Json::as_str).collect()),
+        _ => None,
+    }
 }
 
 /// Counts words in as many buckets as there are numbers.

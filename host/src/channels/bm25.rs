@@ -18,19 +18,18 @@ impl Channel for Bm25Channel {
         ChannelName::Bm25
     }
 
-    fn search(&self, query: &ChannelQuery, parent: &Span) -> Result<RankedList, ChannelError> {
-        let span = parent.child(span::BM25);
-        span.set(attr::CHANNEL, self.name().as_str());
-        span.set(attr::CHANNEL_DEPTH, query.depth as i64);
+    fn span_name(&self) -> &'static str {
+        span::BM25
+    }
+
+    fn search(&self, query: &ChannelQuery, span: &Span) -> Result<RankedList, ChannelError> {
         span.set(attr::QUERY_TERMS, query.terms.len() as i64);
         let admitted = query
             .admitted
             .clone()
             .map(|admitted| Arc::new(move |id: u64| admitted.contains(ChunkId(id))) as Arc<dyn Fn(u64) -> bool + Send + Sync>);
-        let rows = self.snapshot.text.search(&query.terms, query.depth, admitted).map_err(|error| {
-            span.fail("engine", &error.to_string());
-            ChannelError::Engine(error.to_string())
-        })?;
+        let rows =
+            self.snapshot.text.search(&query.terms, query.depth, admitted).map_err(|error| ChannelError::Engine(error.to_string()))?;
         span.set(attr::HITS, rows.len() as i64);
         Ok(RankedList::from_rows(rows)?)
     }

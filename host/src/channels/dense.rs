@@ -1,11 +1,12 @@
 //! The channel of meaning: nearest vectors in FAISS.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Channel, ChannelError, ChannelQuery};
 use crate::index::snapshot::Snapshot;
-use crate::telemetry::Span;
 use crate::telemetry::conventions::{attr, span};
+use crate::telemetry::{Fact, Span};
 use crate::types::{ChannelName, RankedList};
 
 /// FAISS over one generation.
@@ -18,11 +19,13 @@ impl Channel for DenseChannel {
         ChannelName::Dense
     }
 
-    fn search(&self, query: &ChannelQuery, parent: &Span) -> Result<RankedList, ChannelError> {
+    fn span_name(&self) -> &'static str {
+        span::FAISS
+    }
+
+    fn search(&self, query: &ChannelQuery, span: &Span) -> Result<RankedList, ChannelError> {
         let (Some(dense), Some(vector)) = (&self.snapshot.dense, &query.vector) else { return Ok(RankedList::default()) };
-        let span = parent.child(span::FAISS);
         let info = dense.index.info();
-        span.set(attr::CHANNEL, self.name().as_str());
         span.set(attr::FAISS_INDEX_KIND, info.kind.clone());
         span.set(attr::FAISS_METRIC, info.metric.clone());
         span.set(attr::FAISS_DIM, info.dimension as i64);
@@ -36,10 +39,9 @@ impl Channel for DenseChannel {
             }
             bits
         });
-        let hits = dense.index.search(vector, query.depth, bitmap.as_deref()).map_err(|error| {
-            span.fail("engine", &error.to_string());
-            ChannelError::Engine(error.to_string())
-        })?;
+        let began = Instant::now();
+        let hits = dense.index.search(vector, query.depth, bitmap.as_deref()).map_err(|error| ChannelError::Engine(error.to_string()))?;
+        span.record(&Fact::FaissSearched { kind: &info.kind, seconds: began.elapsed().as_secs_f64() });
         let rows: Vec<_> = hits.into_iter().filter_map(|(row, score)| Some((*dense.ids.get(row)?, score))).collect();
         span.set(attr::HITS, rows.len() as i64);
         Ok(RankedList::from_rows(rows)?)

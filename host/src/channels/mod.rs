@@ -29,8 +29,12 @@ pub struct ChannelQuery {
 pub trait Channel: Send + Sync {
     fn name(&self) -> ChannelName;
 
+    /// What its span is called.
+    fn span_name(&self) -> &'static str;
+
     /// The best chunks, best first, at most `depth`. A query that has nothing for
-    /// this channel gives no rows. The channel's own span hangs below `span`.
+    /// this channel gives no rows. `span` is the channel's own, on which it says what it
+    /// did.
     ///
     /// # Errors
     /// [`ChannelError`]; the search goes on with the other channels.

@@ -1,7 +1,8 @@
 //! `spanloom doctor`: tries every part and says what to do about what is wrong.
 
+mod telemetry;
+
 use std::path::Path;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -17,10 +18,7 @@ use crate::mcp::SearchService;
 use crate::models::vllm::VllmEmbedder;
 use crate::models::{Embedder as _, EmbedderSettings};
 use crate::request::{SearchArguments, SearchRequest};
-use crate::telemetry::{Caller, Export};
-
-/// How long a collector may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::telemetry::Caller;
 
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -50,9 +48,10 @@ pub fn run(loaded: &Loaded, arguments: &DoctorArgs) -> Result<(), Failure> {
     let _within = runtime.enter();
     let mut findings = vec![processor(), faiss(), writable(data.path()), index(&data, loaded)];
     findings.extend(embedding(loaded, &runtime));
-    findings.push(collector(loaded, &runtime));
-    for (part, address) in [("port", &loaded.config.server.bind), ("metrics port", &loaded.config.server.metrics_bind)] {
-        findings.push(port(part, address));
+    findings.extend(telemetry::findings(loaded));
+    findings.push(port("port", &loaded.config.server.bind));
+    if loaded.otel().prometheus {
+        findings.push(port("metrics port", &loaded.config.server.metrics_bind));
     }
     match App::start(loaded) {
         Ok(app) => {
@@ -188,31 +187,6 @@ fn embedding(loaded: &Loaded, runtime: &tokio::runtime::Runtime) -> Option<Findi
     })
 }
 
-fn collector(loaded: &Loaded, runtime: &tokio::runtime::Runtime) -> Finding {
-    let Some(export) = loaded.telemetry().export else {
-        return Finding::note("OTLP", "no endpoint: spans are only in the run ledgers", "");
-    };
-    let (name, given) = match &export {
-        Export::OtlpGrpc { endpoint } => ("grpc", endpoint.clone()),
-        Export::OtlpHttp { endpoint } => ("http/protobuf", endpoint.clone()),
-    };
-    let endpoint = given.or_else(|| loaded.otlp_endpoint_variable()).unwrap_or_else(|| "http://127.0.0.1:4318".into());
-    let address = endpoint.split("://").last().unwrap_or_default().split('/').next().unwrap_or_default().to_owned();
-    let address = if address.contains(':') { address } else { format!("{address}:4318") };
-    let reached = runtime.block_on(async { tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect(&address)).await });
-    match reached {
-        Ok(Ok(_)) => Finding::ok("OTLP", format!("{endpoint} over {name} accepts connections")),
-        Ok(Err(error)) => {
-            Finding::broken("OTLP", format!("{endpoint}: {error}"), "start a collector there, or unset the endpoint; searches work without")
-        }
-        Err(_) => Finding::broken(
-            "OTLP",
-            format!("{endpoint} does not answer"),
-            "start a collector there, or unset the endpoint; searches work without",
-        ),
-    }
-}
-
 /// A folder of plugins that can't be read has none.
 fn plugin_folder(loaded: &Loaded) -> Option<Finding> {
     let folder = loaded.config.plugins.folder.as_ref()?;
@@ -237,7 +211,10 @@ async fn search(app: &App) -> Finding {
         Ok(request) => App::search(app, &run, &request).await,
         Err(error) => Err(error),
     };
-    run.finish(if outcome.is_ok() { "ok" } else { "error" }, json!({}));
+    match &outcome {
+        Ok(_) => run.succeed(json!({})),
+        Err(error) => run.fail(error.class(), &error.to_string()),
+    }
     match outcome {
         Ok(answer) if answer.degraded.is_empty() => {
             Finding::ok("search", format!("a query went through every stage, {} findings", answer.findings.len()))

@@ -1,8 +1,11 @@
 //! The command line: arguments, dispatch, exit codes.
 
+mod diagnostics;
 mod doctor;
 mod index;
+mod logging;
 mod plugin;
+mod replay;
 mod search;
 mod serve;
 mod status;
@@ -13,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Flag, Loaded};
+use crate::config::{self, Flag};
 
 /// Search for code whose every ranking decision can be swapped and is a span in a trace.
 #[derive(Parser)]
@@ -25,7 +28,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong arguments or configuration · 3 there is no usable index · 4 done, but with parts missing (see the warnings)\n\nResults go to standard output, progress and messages to standard error.";
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong arguments or configuration · 3 there is no usable index · 4 done, but with parts missing (see the warnings), or a replay whose answer differs\n\nResults go to standard output, progress and messages to standard error.";
 
 #[derive(Args)]
 struct Common {
@@ -47,6 +50,11 @@ enum Command {
     Search(search::SearchArgs),
     /// Draw the trace of a run out of its ledger
     Trace(trace::TraceArgs),
+    /// List runs, report on one, pack one to hand it over
+    #[command(subcommand)]
+    Diagnostics(diagnostics::DiagnosticsCommand),
+    /// Run a call again on the same generation and say whether the answer is the same
+    Replay(replay::ReplayArgs),
     /// Say what is indexed and how fresh it is
     Status(status::StatusArgs),
     /// Check every part and say what to do about what is wrong
@@ -108,26 +116,19 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
     let loaded =
         config::load(cli.common.config.as_deref(), config::environment(), flags).map_err(|error| Failure::Usage(error.to_string()))?;
-    start_logging(&loaded)?;
+    logging::start(&loaded)?;
     match cli.command {
         Command::Index(arguments) => index::run(&loaded, arguments),
         Command::Serve(_) => serve::run(&loaded),
         Command::Search(arguments) => search::run(&loaded, arguments),
         Command::Trace(arguments) => trace::run(&loaded, &arguments),
+        Command::Diagnostics(command) => diagnostics::run(&loaded, &command),
+        Command::Replay(arguments) => replay::run(&loaded, &arguments),
         Command::Status(arguments) => status::run(&loaded, &arguments),
         Command::Doctor(arguments) => doctor::run(&loaded, &arguments),
         Command::Config(ConfigCommand::Show) => print(&loaded.show()),
         Command::Plugin(command) => plugin::run(&loaded, &command),
     }
-}
-
-fn start_logging(loaded: &Loaded) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&loaded.config.telemetry.log).map_err(|error| {
-        Failure::Usage(format!("`telemetry.log` is `{}`: {error}; allowed: such as info or spanloom=debug", loaded.config.telemetry.log))
-    })?;
-    // Set once; a second call can only come from a test in the same process.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
-    Ok(())
 }
 
 /// Writes to standard output. A closed pipe is no error.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Deserialize;
@@ -12,12 +13,16 @@ use crate::app::App;
 use crate::config::Loaded;
 use crate::envelope::AnswerEnvelope;
 use crate::index::data_dir::DataDir;
-use crate::mcp::{SearchService, client, search_outcome};
+use crate::mcp::{SearchService, answered_search, client};
 use crate::request::{RequestError, SearchProArguments, SearchRequest};
 use crate::telemetry::{Caller, ledger, trace_tree};
 
 /// Bytes of a line in a batch file.
 const LINE_BYTES_MAX: usize = 64 << 10;
+/// How long a server may take to write down a run that it has answered.
+const LEDGER_WAIT: Duration = Duration::from_secs(2);
+/// Between two looks at it.
+const LEDGER_POLL: Duration = Duration::from_millis(5);
 /// Lines of a finding's text on a terminal.
 const TEXT_LINES_SHOWN: usize = 6;
 
@@ -100,11 +105,8 @@ async fn one(app: &App, arguments: SearchProArguments) -> Result<AnswerEnvelope,
         Err(error) => Err(error),
     };
     match &outcome {
-        Ok(answer) => run.finish("ok", search_outcome(answer)),
-        Err(error) => {
-            run.root.fail(error.class(), &error.to_string());
-            run.finish("error", json!({ "error": { "class": error.class(), "message": error.to_string() } }));
-        }
+        Ok(answer) => run.succeed(answered_search(&mut answer.clone()).map(|(_, outcome)| outcome).unwrap_or_default()),
+        Err(error) => run.fail(error.class(), &error.to_string()),
     }
     outcome
 }
@@ -112,7 +114,7 @@ async fn one(app: &App, arguments: SearchProArguments) -> Result<AnswerEnvelope,
 fn refused(error: RequestError) -> Failure {
     match error {
         RequestError::Invalid(message) => Failure::Usage(message),
-        RequestError::NotFound(message) => Failure::Failed(message),
+        RequestError::NotFound(message) | RequestError::Git { message, .. } => Failure::Failed(message),
         RequestError::Unavailable(message) => Failure::NoIndex(message),
     }
 }
@@ -158,12 +160,28 @@ fn show(loaded: &Loaded, arguments: &SearchArgs, answer: &AnswerEnvelope) -> Res
     if arguments.trace {
         let folder = DataDir::new(&loaded.config.data_dir.0).ledgers();
         let run = &answer.observability.run_id;
-        let path = ledger::find(&folder, run)
-            .map_err(Failure::failed)?
+        let (path, lines) = whole_ledger(&folder, run)?
             .ok_or_else(|| Failure::Failed(format!("there is no ledger of run {run} in {}", folder.display())))?;
-        print(&format!("\n{}ledger: {}\n", trace_tree::render(&ledger::read(&path).map_err(Failure::failed)?), path.display()))?;
+        print(&format!("\n{}ledger: {}\n", trace_tree::render(&lines), path.display()))?;
     }
     Ok(())
+}
+
+/// A run's ledger, once its last line is there or it was waited for long enough: a
+/// server writes it a moment after the answer.
+fn whole_ledger(folder: &Path, run: &str) -> Result<Option<(PathBuf, Vec<Json>)>, Failure> {
+    let until = Instant::now() + LEDGER_WAIT;
+    loop {
+        let found = match ledger::find(folder, run).map_err(Failure::failed)? {
+            Some(path) => Some(ledger::read(&path).map(|lines| (path, lines)).map_err(Failure::failed)?),
+            None => None,
+        };
+        let whole = found.as_ref().is_some_and(|(_, lines)| lines.last().is_some_and(|line| line["line"] == "run.end"));
+        if whole || Instant::now() >= until {
+            return Ok(found);
+        }
+        std::thread::sleep(LEDGER_POLL);
+    }
 }
 
 fn as_text(answer: &AnswerEnvelope) -> String {

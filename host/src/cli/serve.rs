@@ -48,19 +48,30 @@ pub fn run(loaded: &Loaded) -> Result<(), Failure> {
 async fn serve(loaded: &Loaded, app: Arc<App>) -> Result<(), Failure> {
     let bind = &loaded.config.server.bind;
     let listener = listen(bind, "--bind").await?;
-    let metrics = listen(&loaded.config.server.metrics_bind, "--metrics-bind").await?;
+    // Without the scrape nothing listens there.
+    let metrics = match loaded.otel().prometheus {
+        true => Some(listen(&loaded.config.server.metrics_bind, "--metrics-bind").await?),
+        false => None,
+    };
     let address = listener.local_addr().map_err(Failure::failed)?;
     let stop = CancellationToken::new();
-    let metrics_address = metrics.local_addr().map_err(Failure::failed)?;
     eprintln!("MCP endpoint: http://{address}/mcp");
-    eprintln!("Prometheus:   http://{metrics_address}/metrics");
+    match &metrics {
+        Some(metrics) => eprintln!("Prometheus:   http://{}/metrics", metrics.local_addr().map_err(Failure::failed)?),
+        None => eprintln!("Prometheus:   off"),
+    }
     let readiness = app.readiness();
     for check in &readiness.checks {
         eprintln!("{}: {}", check.name, check.detail);
     }
     let watcher = tokio::spawn(app.clone().watch(stop.clone()));
     let plugin_watcher = tokio::spawn(app.clone().watch_plugins(stop.clone()));
-    let scrape = tokio::spawn(crate::http::metrics::serve(metrics, app.telemetry().metrics(), stop.clone()));
+    let (registry, until) = (app.telemetry().metrics(), stop.clone());
+    let scrape = tokio::spawn(async move {
+        if let Some(metrics) = metrics {
+            crate::http::metrics::serve(metrics, registry, until).await;
+        }
+    });
     let admin = Admin::new(app.plugins().clone(), loaded.admin_token());
     let outcome = crate::http::serve(listener, app, Some(admin), loaded.http(), signalled()).await;
     stop.cancel();

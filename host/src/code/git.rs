@@ -5,12 +5,14 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Once;
 
 use git2::{Commit, ErrorCode, ObjectType, Oid, Repository, RepositoryOpenFlags, StatusOptions, Tree, TreeEntry};
+
+use super::error::GitError;
+use super::walk::parents;
 
 /// Parsed tree entries kept in memory during a history walk (about 50 bytes each): neighbouring
 /// commits share most trees, so each is parsed about once.
@@ -109,38 +111,15 @@ pub struct HeadState {
     pub dirty: bool,
 }
 
-/// Why git's facts are missing. An index can be built without them.
-#[derive(Debug, thiserror::Error)]
-pub enum GitError {
-    #[error("{} cannot be resolved", root.display())]
-    Root {
-        root: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("the git repository around {} cannot be opened", root.display())]
-    Open {
-        root: PathBuf,
-        #[source]
-        source: git2::Error,
-    },
-    #[error("the git repository around {} cannot be read: is it damaged, or a partial clone?", root.display())]
-    Read {
-        root: PathBuf,
-        #[source]
-        source: git2::Error,
-    },
-}
-
 /// A folder in a work tree.
-struct Place {
-    repository: Repository,
+pub(super) struct Place {
+    pub(super) repository: Repository,
     /// The folder, relative to the work tree; empty for the whole of it.
-    prefix: PathBuf,
+    pub(super) prefix: PathBuf,
 }
 
 impl Place {
-    fn open(root: &Path) -> Result<Option<Self>, GitError> {
+    pub(super) fn open(root: &Path) -> Result<Option<Self>, GitError> {
         set_options_once();
         let resolve = |path: &Path| std::fs::canonicalize(path).map_err(|source| GitError::Root { root: root.to_owned(), source });
         let folder = resolve(root)?;
@@ -169,9 +148,13 @@ impl Place {
         Ok(HeadState { commit, branch: self.branch(), dirty: self.is_dirty()? })
     }
 
-    fn head_commit(&self) -> Result<Option<Commit<'_>>, git2::Error> {
+    pub(super) fn head_commit(&self) -> Result<Option<Commit<'_>>, git2::Error> {
         match self.repository.head() {
-            Ok(head) => head.peel_to_commit().map(Some),
+            // Not peeled where that can be helped: peeling hides that an object is missing.
+            Ok(head) => match head.target() {
+                Some(id) => self.repository.find_commit(id).map(Some),
+                None => head.peel_to_commit().map(Some),
+            },
             Err(error) if matches!(error.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
@@ -245,7 +228,8 @@ fn follow<'p>(
         }
         commits_seen += 1;
         let commit = repository.find_commit(id)?;
-        for parent in commit.parents() {
+        for parent in parents(&commit) {
+            let parent = parent?;
             let changed = pending.split_changed(trees, commit.tree_id(), Some(parent.tree_id()))?;
             let same = std::mem::replace(&mut pending, changed);
             if !same.is_empty() {
@@ -408,18 +392,18 @@ fn is_same(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> bool {
 
 /// Parsed trees, up to [`CACHED_TREE_ENTRIES_MAX`] entries; emptied when full, because the walk
 /// does not come back.
-struct Trees<'r> {
-    repository: &'r Repository,
+pub(super) struct Trees<'r> {
+    pub(super) repository: &'r Repository,
     cached: HashMap<Oid, Rc<Tree<'r>>>,
     entries: usize,
 }
 
 impl<'r> Trees<'r> {
-    fn new(repository: &'r Repository) -> Self {
+    pub(super) fn new(repository: &'r Repository) -> Self {
         Self { repository, cached: HashMap::new(), entries: 0 }
     }
 
-    fn get(&mut self, id: Oid) -> Result<Rc<Tree<'r>>, git2::Error> {
+    pub(super) fn get(&mut self, id: Oid) -> Result<Rc<Tree<'r>>, git2::Error> {
         if let Some(tree) = self.cached.get(&id) {
             return Ok(Rc::clone(tree));
         }
@@ -442,9 +426,9 @@ fn set_options_once() {
         // orders the write before every opening in this module, the only one that opens any.
         //
         // Ownership ("safe.directory") protects against hooks and commands configured by someone
-        // else. Reading trees, commits and the index runs neither, and a container that mounts a
-        // work tree often runs as another user. Partial clones are accepted for the same reason:
-        // file contents are never read from the repository.
+        // else. Reading objects and the index runs neither, and a container that mounts a work
+        // tree often runs as another user. Partial clones are accepted because most of what is
+        // asked needs no file contents; where one is needed and missing, that is an error.
         let results = unsafe { [git2::opts::set_verify_owner_validation(false), git2::opts::set_extensions(&["partialclone"])] };
         // A failure leaves the stricter default; opening such a repository then reports why it was
         // refused.

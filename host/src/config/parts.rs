@@ -15,28 +15,36 @@ use crate::models::lsa::LsaOptions;
 use crate::models::scoring::ScoringSettings;
 use crate::models::vllm::VllmSettings;
 use crate::plugin::PluginSettings;
-use crate::telemetry::{Export, TelemetrySettings};
+use crate::telemetry::{LedgerSettings, OtelSettings, Retention, TelemetrySettings, sha256_hex};
 
 impl Loaded {
     pub fn telemetry(&self) -> TelemetrySettings {
         let config = &self.config.telemetry;
-        let wanted = config.otlp_endpoint.is_some() || self.otel.endpoint.is_some() || self.otel.exporter.as_deref() == Some("otlp");
-        let refused = self.otel.disabled || self.otel.exporter.as_deref() == Some("none");
-        // What the variables name wins over the file, as everywhere.
-        let endpoint = if self.otel.endpoint.is_some() { None } else { config.otlp_endpoint.clone() };
-        let protocol = self.otel.protocol.as_deref().unwrap_or(&config.otlp_protocol);
-        let exporter = if protocol == "grpc" { Export::OtlpGrpc { endpoint } } else { Export::OtlpHttp { endpoint } };
-        let export = (wanted && !refused).then_some(exporter);
         TelemetrySettings {
-            export,
+            export: Some(self.otel.clone()),
             ledger_folder: if config.ledger { Some(DataDir::new(&self.config.data_dir.0).ledgers()) } else { None },
-            record_query_text: config.record_query_text,
+            ledger: LedgerSettings {
+                retention: Retention { days_max: config.ledger_days_max, bytes_max: config.ledger_bytes_max },
+                full_disk: self.config.faults.fill_disk(),
+            },
+            query_text: config.record_query_text,
+            config_sha256: Some(self.digest()),
         }
     }
 
-    /// The endpoint that the standard variables name.
-    pub fn otlp_endpoint_variable(&self) -> Option<String> {
-        self.otel.endpoint.clone()
+    /// SHA-256 of the effective configuration without what doesn't touch an answer:
+    /// where data and telemetry go, and how the server listens.
+    fn digest(&self) -> String {
+        let mut table = self.table.clone();
+        for part in ["data_dir", "server", "telemetry"] {
+            table.remove(part);
+        }
+        sha256_hex(&table.to_string())
+    }
+
+    /// What is exported, and where to.
+    pub fn otel(&self) -> &OtelSettings {
+        &self.otel
     }
 
     pub fn build(&self, rebuild: bool) -> BuildSettings {

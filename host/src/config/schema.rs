@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::code::git::GitLimits;
+use crate::faults::Faults;
 use crate::index::chunk::ChunkLimits;
 use crate::index::scan::ScanLimits;
 use crate::models::lsa::LsaOptions;
 use crate::pipeline::SearchSettings;
 use crate::plugin::{Capability, PluginLimits, QuarantineSettings};
+use crate::telemetry::{QueryText, Retention};
 use crate::types::Stage;
 
 /// The effective configuration.
@@ -27,6 +29,10 @@ pub struct Config {
     pub plugins: PluginsConfig,
     pub scoring: ScoringConfig,
     pub telemetry: TelemetryConfig,
+    /// Stages that go wrong on purpose, by their spans: `"duckdb.hydrate" = "error"`.
+    /// For drills; empty otherwise.
+    #[serde(skip_serializing_if = "Faults::is_empty")]
+    pub faults: Faults,
 }
 
 /// The data directory, `./.spanloom` when nothing else is said.
@@ -311,17 +317,27 @@ pub struct ScoringConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// Where spans go; `OTEL_EXPORTER_OTLP_ENDPOINT` is heard too.
+    /// Where spans, metrics and log records go; `OTEL_EXPORTER_OTLP_ENDPOINT` goes before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otlp_endpoint: Option<String>,
-    /// `grpc` or `http/protobuf`.
+    /// `grpc`, `http/protobuf` or `http/json`.
     pub otlp_protocol: String,
+    /// From which level on log records are exported, when they are: `off`, `error`,
+    /// `warn`, `info`, `debug` or `trace`.
+    pub otlp_log: String,
     /// Whether each run writes its ledger.
     pub ledger: bool,
-    /// Whether the text of queries may stand in spans and ledgers.
-    pub record_query_text: bool,
+    /// Ledgers older than so many days are removed, 0 to 36,500; 0 keeps them.
+    pub ledger_days_max: u32,
+    /// The oldest ledgers are removed when all of them are larger, in bytes; 0 keeps them.
+    pub ledger_bytes_max: u64,
+    /// What of the text of queries may stand in spans and ledgers: `true`, `false`, or
+    /// `"hash"` for their SHA-256.
+    pub record_query_text: QueryText,
     /// What is logged to standard error, such as `info` or `spanloom=debug`.
     pub log: String,
+    /// How that looks: `text` or `json`.
+    pub log_format: String,
 }
 
 impl Default for TelemetryConfig {
@@ -329,9 +345,13 @@ impl Default for TelemetryConfig {
         TelemetryConfig {
             otlp_endpoint: None,
             otlp_protocol: "http/protobuf".into(),
+            otlp_log: "info".into(),
             ledger: true,
-            record_query_text: true,
+            ledger_days_max: Retention::default().days_max,
+            ledger_bytes_max: Retention::default().bytes_max,
+            record_query_text: QueryText::Plain,
             log: "warn".into(),
+            log_format: "text".into(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! DuckDB: the catalog of a generation. Written once, then opened read-only, so any
-//! number of processes may have it open.
+//! number of processes may have it open. Run ledgers are read by [`list_runs`].
+
+mod ledgers;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +10,8 @@ use duckdb::{AccessMode, Config, Connection, params, params_from_iter};
 
 use crate::index::catalog::{FileRow, NewChunk, SkippedRow};
 use crate::types::ChunkId;
+
+pub use ledgers::{RunFilter, RunList, RunRow, list_runs};
 
 /// Memory the database may use for a catalog, beside its mapped file.
 const MEMORY_MAX: &str = "256MB";

@@ -9,24 +9,22 @@
 //! | `GET /admin/plugins/recording/{id}` | gives what was recorded so far |
 //! | `DELETE /admin/plugins/recording/{id}` | ends a recording |
 //!
-//! Without a token only callers of this machine are answered; with one, whoever has it.
+//! Who is let in is the matter of [`super::door`].
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{self, Next};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::guard::Guard;
+use super::door::{Door, admit, problem};
 use crate::plugin::recorder::RecordRequest;
 use crate::plugin::{CONTRACT_VERSION, Choice, LoadError, Plugins};
 use crate::types::Stage;
@@ -38,12 +36,6 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Admin {
     plugins: Arc<Plugins>,
-    token: Option<Arc<str>>,
-}
-
-/// Who asks, and how it is checked.
-struct Door {
-    guard: Arc<Guard>,
     token: Option<Arc<str>>,
 }
 
@@ -84,10 +76,13 @@ impl Admin {
     pub fn new(plugins: Arc<Plugins>, token: Option<String>) -> Admin {
         Admin { plugins, token: token.map(Arc::from) }
     }
+
+    pub(super) fn token(&self) -> Option<Arc<str>> {
+        self.token.clone()
+    }
 }
 
-pub(super) fn router(admin: Admin, guard: Arc<Guard>) -> Router {
-    let door = Arc::new(Door { guard, token: admin.token.clone() });
+pub(super) fn router(admin: Admin, door: Arc<Door>) -> Router {
     Router::new()
         .route("/admin/plugins", get(list))
         .route("/admin/plugins/reload", post(reload))
@@ -97,44 +92,6 @@ pub(super) fn router(admin: Admin, guard: Arc<Guard>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(door, admit))
         .with_state(admin)
-}
-
-async fn admit(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    if let Err(refused) = door.guard.check(request.uri(), request.headers()) {
-        return problem(refused.status, &refused.message);
-    }
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
-    match &door.token {
-        Some(token) if !has_token(request.headers(), token) => {
-            let mut response = problem(StatusCode::UNAUTHORIZED, "the admin endpoints want `Authorization: Bearer TOKEN`");
-            response.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
-            response
-        }
-        None if is_forwarded(request.headers()) || !peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) => problem(
-            StatusCode::FORBIDDEN,
-            "without a token the admin endpoints answer callers of this machine only; set `server.admin_token_variable`",
-        ),
-        _ => next.run(request).await,
-    }
-}
-
-/// Whether a proxy brings the request: then its peer says nothing about who asks.
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
-}
-
-fn has_token(headers: &HeaderMap, token: &str) -> bool {
-    let given = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).and_then(|value| value.strip_prefix(b"Bearer "));
-    given.is_some_and(|given| same(given, token.as_bytes()))
-}
-
-/// Takes as long for a wrong token as for the right one.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
-}
-
-fn problem(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({ "error": message }))).into_response()
 }
 
 async fn list(State(admin): State<Admin>) -> Response {

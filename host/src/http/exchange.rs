@@ -26,7 +26,7 @@ use super::HttpSettings;
 use super::guard::{Guard, Refused};
 use crate::mcp::{CallSlot, Ids, SearchService, TOOL_NAME_CHARS_MAX};
 use crate::telemetry::conventions::header;
-use crate::telemetry::{Caller, parse_trace_context};
+use crate::telemetry::{Caller, is_run_id, parse_baggage, parse_trace_context};
 
 /// The most that `concurrency_max` may say.
 const CONCURRENCY_CEILING: usize = 100_000;
@@ -48,13 +48,14 @@ const MCP_PROTOCOL_VERSION: &str = "mcp-protocol-version";
 const META_PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// Methods that name spans; others are `other`.
-const METHODS: [&str; 12] = [
+const METHODS: [&str; 13] = [
     "initialize",
     "notifications/cancelled",
     "notifications/initialized",
     "ping",
     "prompts/list",
     "resources/list",
+    "resources/read",
     "resources/templates/list",
     "server/discover",
     "subscriptions/listen",
@@ -225,12 +226,17 @@ fn caller(headers: &HeaderMap, message: &Value) -> Caller {
         (Some(meta), header) => (Some(meta), header),
         (None, header) => (header, None),
     };
+    // What the message itself says goes first, as with the trace context.
+    let baggage = meta[header::BAGGAGE].as_str().or_else(|| text(header::BAGGAGE)).map(parse_baggage).unwrap_or_default();
+    let carried = baggage.get(crate::telemetry::conventions::baggage::SESSION_ID).and_then(|session| name(session.as_str()));
     let version = text(MCP_PROTOCOL_VERSION).or_else(|| meta[META_PROTOCOL_VERSION].as_str());
     Caller {
-        session_id: text(header::SESSION_ID).and_then(name).or_else(|| text(MCP_SESSION_ID).and_then(name)),
+        session_id: text(header::SESSION_ID).and_then(name).or(carried).or_else(|| text(MCP_SESSION_ID).and_then(name)),
+        run_id: text(header::RUN_ID).filter(|id| is_run_id(id)).map(str::to_owned),
         protocol_version: version.and_then(name),
         parent,
         link,
+        baggage: Arc::new(baggage),
     }
 }
 

@@ -1,14 +1,18 @@
 //! The HTTP server: MCP at `/mcp`, liveness at `/healthz`, readiness at `/readyz`.
 //!
-//! Plugins are looked at and exchanged at `/admin/plugins` (see [`admin`]).
+//! Plugins are looked at and exchanged at `/admin/plugins` (see [`admin`]), runs are
+//! told at `/reports` (see [`reports`]); both for operators only (see [`door`]).
 //!
 //! A request to `/mcp` passes [`guard`] (who may ask), [`exchange`] (how much, how
 //! many, how long; ids on the way out) and then rmcp, which calls the tools.
 
+mod accept;
 mod admin;
+mod door;
 mod exchange;
 mod guard;
 pub mod metrics;
+mod reports;
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{McpServer, SearchService};
 pub use admin::Admin;
+use door::Door;
 use exchange::Exchange;
 use guard::Guard;
 
@@ -88,9 +93,10 @@ pub async fn serve(
     let sessions = Arc::new(LocalSessionManager::default());
     let closing = CancellationToken::new();
     let exchange = Arc::new(Exchange::new(&settings, service.clone(), guard.clone(), sessions.clone()));
-    let mut app = router(service, &settings, exchange.clone(), sessions.clone(), closing.clone());
+    let mut app = router(service.clone(), &settings, exchange.clone(), sessions.clone(), closing.clone());
     if let Some(admin) = admin {
-        app = app.merge(admin::router(admin, guard));
+        let door = Arc::new(Door::new(guard, admin.token()));
+        app = app.merge(admin::router(admin, door.clone())).merge(reports::router(service, door));
     }
 
     let stop = CancellationToken::new();

@@ -78,7 +78,16 @@ impl Snapshot {
     /// [`OpenError`] names what can't be used and what to do.
     pub fn open_current(data: &DataDir, embedder: &EmbedderSettings) -> Result<Snapshot, OpenError> {
         let name = data.current()?;
-        Snapshot::open(Manifest::open(&data.generation(&name))?, embedder)
+        Snapshot::open_named(data, &name, embedder)
+    }
+
+    /// Opens a generation that may no longer be the current one. `name` has to be one
+    /// that a manifest gave, such as `g000007`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open_current`]; also when the generation has been removed.
+    pub fn open_named(data: &DataDir, name: &str, embedder: &EmbedderSettings) -> Result<Snapshot, OpenError> {
+        Snapshot::open(Manifest::open(&data.generation(name))?, embedder)
     }
 
     fn open(checked: CheckedManifest, embedder: &EmbedderSettings) -> Result<Snapshot, OpenError> {

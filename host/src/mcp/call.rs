@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry::trace::SpanContext;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::telemetry::{self, Run};
+
+/// Why a run is cancelled. The protocol library tells both in one way.
+pub(super) const LEFT: &str = "the client cancelled the call or went away";
 
 /// What a client is told to find a call again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,14 +109,21 @@ impl OpenRun {
     /// Ends the run well. `outcome` is what a report needs.
     pub(super) fn finish_ok(mut self, outcome: Json) {
         if let Some(run) = self.run.take() {
-            run.finish("ok", outcome);
+            run.succeed(outcome);
+        }
+    }
+
+    /// Ends the run without an answer: nobody waits for it any more.
+    pub(super) fn finish_cancelled(mut self, why: &str) {
+        if let Some(run) = self.run.take() {
+            run.cancel(why);
         }
     }
 
     /// Ends the run as failed.
     pub(super) fn finish_error(mut self, class: &str, message: &str) {
         if let Some(run) = self.run.take() {
-            finish(run, "error", class, message);
+            run.fail(class, message);
         }
     }
 }
@@ -122,17 +132,10 @@ impl Drop for OpenRun {
     fn drop(&mut self) {
         let Some(run) = self.run.take() else { return };
         match self.abandoned {
-            Abandoned::Cancelled => {
-                finish(run, "cancelled", "cancelled", "the client cancelled the call or went away, or the server was stopped")
-            }
-            Abandoned::Refused => finish(run, "error", "refused", "the message was refused before it reached the tool"),
+            Abandoned::Cancelled => run.cancel(LEFT),
+            Abandoned::Refused => run.fail("refused", "the message was refused before it reached the tool"),
         }
     }
-}
-
-fn finish(run: Run, status: &str, class: &str, message: &str) {
-    run.root.fail(class, message);
-    run.finish(status, json!({"error": {"class": class, "message": message}}));
 }
 
 #[cfg(test)]

@@ -9,9 +9,13 @@ use serde_json::{Value as Json, json};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{Check, Readiness, SearchService};
-use crate::envelope::{AnswerEnvelope, Contribution, Coverage, FileSlice, Finding, IndexStamp, Observability};
-use crate::explanation::FindingExplanation;
-use crate::request::{OpenFileArguments, RequestError, SearchRequest};
+use crate::envelope::{
+    AnswerEnvelope, BlameAnswer, BlamedLines, Change, Contribution, Coverage, FileSlice, Finding, HistoryAnswer, HistoryCommit, IndexStamp,
+    Observability,
+};
+use crate::explanation::{Explanation, FindingExplanation, GateExplanation, QueryExplanation};
+use crate::reports::{self, ReportKey, Reported};
+use crate::request::{BlameArguments, HistoryRequest, OpenFileArguments, RequestError, SearchRequest};
 use crate::telemetry::{Caller, Run, Span, Telemetry, TelemetrySettings, ledger};
 use crate::types::{ChannelName, ChunkId};
 
@@ -35,7 +39,7 @@ pub(crate) struct Double {
 impl Double {
     pub fn new() -> Arc<Double> {
         let folder = tempfile::tempdir().unwrap();
-        let settings = TelemetrySettings { export: None, ledger_folder: Some(folder.path().into()), record_query_text: true };
+        let settings = TelemetrySettings { ledger_folder: Some(folder.path().into()), ..TelemetrySettings::default() };
         Arc::new(Double {
             telemetry: Telemetry::start(settings).unwrap(),
             folder,
@@ -112,6 +116,27 @@ impl SearchService for Double {
         })
     }
 
+    fn git_blame<'a>(&'a self, run: &'a Run, arguments: BlameArguments) -> BoxFuture<'a, Result<BlameAnswer, RequestError>> {
+        Box::pin(async move {
+            if arguments.path == "missing" {
+                return Err(RequestError::Git { class: "git_untracked", message: "`missing` is no file that HEAD tracks".into() });
+            }
+            let observability = Observability { trace_id: run.trace_id(), run_id: run.id.clone() };
+            Ok(BlameAnswer { path: arguments.path, observability, ..blame(2) })
+        })
+    }
+
+    fn git_history<'a>(&'a self, run: &'a Run, request: HistoryRequest) -> BoxFuture<'a, Result<HistoryAnswer, RequestError>> {
+        Box::pin(async move {
+            let observability = Observability { trace_id: run.trace_id(), run_id: run.id.clone() };
+            Ok(HistoryAnswer { path: request.path, observability, ..history(request.limit) })
+        })
+    }
+
+    fn run_report<'a>(&'a self, _: Option<&'a Run>, key: ReportKey) -> BoxFuture<'a, Result<Reported, RequestError>> {
+        Box::pin(async move { reports::report(&self.telemetry.records(), &key) })
+    }
+
     fn readiness(&self) -> Readiness {
         let ready = self.ready.load(Ordering::Relaxed);
         let check = Check { name: "index".into(), ok: ready, detail: "generation g000007".into() };
@@ -177,6 +202,57 @@ pub(crate) fn slice(text: &str) -> FileSlice {
     }
 }
 
+/// A commit, for blame and history.
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+/// 2026-01-31.
+const TIME_S: i64 = 1_769_817_600;
+
+/// A blame of that many hunks, two lines each.
+pub(crate) fn blame(hunks: u32) -> BlameAnswer {
+    let hunk = |number: u32| BlamedLines {
+        start_line: 2 * number - 1,
+        end_line: 2 * number,
+        commit: COMMIT.into(),
+        author: "Ada".into(),
+        time_s: TIME_S,
+        summary: format!("change {number}"),
+        original_start_line: 2 * number - 1,
+        original_path: None,
+        boundary: false,
+    };
+    BlameAnswer {
+        path: "src/a.rs".into(),
+        head_commit: COMMIT.into(),
+        start_line: 1,
+        end_line: 2 * hunks,
+        total_lines: 2 * hunks,
+        hunks: (1..=hunks).map(hunk).collect(),
+        changed_since_commit: false,
+        warnings: Vec::new(),
+        observability: Observability { trace_id: "t".into(), run_id: "r".into() },
+    }
+}
+
+/// A history of that many commits.
+pub(crate) fn history(commits: u32) -> HistoryAnswer {
+    let commit = |number: u32| HistoryCommit {
+        commit: COMMIT.into(),
+        author: "Ada".into(),
+        time_s: TIME_S,
+        summary: format!("change {number}"),
+        change: Change::Modified,
+        renamed_from: None,
+    };
+    HistoryAnswer {
+        path: "src/a.rs".into(),
+        head_commit: COMMIT.into(),
+        commits: (1..=commits).map(commit).collect(),
+        more: false,
+        warnings: Vec::new(),
+        observability: Observability { trace_id: "t".into(), run_id: "r".into() },
+    }
+}
+
 /// Arguments of a search.
 pub(crate) fn query(text: &str) -> Json {
     json!({"query": text, "limit": 2})
@@ -196,4 +272,20 @@ pub fn explanation() -> FindingExplanation {
         final_rank: 1,
         without: std::collections::BTreeMap::new(),
     }
+}
+
+/// How the stages decided, the gate for one reason.
+pub fn stages_explanation(reason: String) -> Explanation {
+    let gate = GateExplanation {
+        features: serde_json::Map::new(),
+        class: "default".into(),
+        ambiguity: 0.5,
+        budgets: Vec::new(),
+        rrf_k: 60.0,
+        rm3: false,
+        rerank_depth: 50,
+        reasons: vec![reason],
+    };
+    let query = QueryExplanation { terms: Vec::new(), documents: 1, identifiers: Vec::new(), phrases: Vec::new() };
+    Explanation { query, gate, plugins: std::collections::BTreeMap::new() }
 }

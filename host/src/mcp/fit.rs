@@ -1,9 +1,12 @@
 //! Keeps an answer within what clients take, and says what was cut.
 
 use serde::Serialize;
+use serde_json::Value as Json;
 
 use super::text;
-use crate::envelope::{AnswerEnvelope, FileSlice};
+use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
+use crate::reports::{ReportFormat, Reported, cut};
+use crate::request::RequestError;
 
 /// Characters of an answer, text and structured content together: clients cut at
 /// about 25,000 tokens, some count both, and code has three to four characters a
@@ -72,6 +75,79 @@ pub(super) fn file(slice: &mut FileSlice) {
         slice.end_line,
         slice.end_line.saturating_add(1)
     ));
+}
+
+/// Drops the last hunks until the rest fits; `end_line` then is the last line told of.
+pub(super) fn blame(blame: &mut BlameAnswer) {
+    let kept = fitting(blame, |blame| &mut blame.hunks, text::blame);
+    if kept == blame.hunks.len() {
+        return;
+    }
+    blame.hunks.truncate(kept);
+    blame.end_line = blame.hunks.last().map_or(blame.start_line, |hunk| hunk.end_line);
+    blame.warnings.push(format!(
+        "cut after line {} to keep the answer within {ANSWER_CHARS_MAX} characters; go on with start_line {}",
+        blame.end_line,
+        blame.end_line.saturating_add(1)
+    ));
+}
+
+/// Drops the oldest commits until the rest fits.
+pub(super) fn history(history: &mut HistoryAnswer) {
+    let kept = fitting(history, |history| &mut history.commits, text::history);
+    if kept == history.commits.len() {
+        return;
+    }
+    history.commits.truncate(kept);
+    history.more = true;
+    history.warnings.push(format!("cut after {kept} commits to keep the answer within {ANSWER_CHARS_MAX} characters"));
+}
+
+/// How many of the first items an answer has room for.
+fn fitting<A: Serialize + Clone, T>(answer: &A, items: fn(&mut A) -> &mut Vec<T>, text: fn(&A) -> String) -> usize {
+    let all = items(&mut answer.clone()).len();
+    let fits = |kept: usize| {
+        let mut part = answer.clone();
+        items(&mut part).truncate(kept);
+        let notice = if kept == all { 0 } else { NOTICE_CHARS };
+        frame_chars(&part, text(&part).chars().count()) + notice <= ANSWER_CHARS_MAX
+    };
+    if fits(all) {
+        return all;
+    }
+    // Fewer items are shorter, so halving finds the last number that fits.
+    let (mut fitting, mut too_many) = (0, all);
+    while fitting + 1 < too_many {
+        let middle = fitting.midpoint(too_many);
+        if fits(middle) { fitting = middle } else { too_many = middle }
+    }
+    fitting
+}
+
+/// A report as text and as data, cut until both together fit; what was left out is
+/// named in `left_out`, and in the text.
+///
+/// # Errors
+/// When it can't be written as JSON.
+pub(super) fn report(reported: &Reported, format: ReportFormat) -> Result<(String, Json), RequestError> {
+    let failed = |error: serde_json::Error| RequestError::Unavailable(format!("the report could not be written as JSON: {error}"));
+    let mut structured = serde_json::to_value(reported).map_err(failed)?;
+    let half = ANSWER_CHARS_MAX / 2;
+    if format == ReportFormat::Json {
+        cut::json(&mut structured, half);
+        return Ok((structured.to_string(), structured));
+    }
+    let mut text = cut::text(reported.markdown(), half);
+    let left_out = cut::json(&mut structured, ANSWER_CHARS_MAX.saturating_sub(text.chars().count() + NOTICE_CHARS));
+    if !left_out.is_empty() {
+        text += &format!(
+            "
+Left out of the structured report, which would be too long: {}.
+",
+            left_out.join(", ")
+        );
+    }
+    Ok((text, structured))
 }
 
 /// Takes explanations away from the end until the frame fits; gives the rank from
@@ -185,6 +261,16 @@ mod tests {
     }
 
     #[test]
+    fn the_explanation_of_the_stages_goes_when_nothing_else_is_left() {
+        let mut explained = double::envelope(1);
+        explained.explanation = Some(double::stages_explanation("x".repeat(ANSWER_CHARS_MAX)));
+        envelope(&mut explained);
+        assert!(explained.explanation.is_none());
+        assert!(chars(&explained) <= ANSWER_CHARS_MAX, "{}", chars(&explained));
+        assert!(explained.warnings.iter().any(|warning| warning.contains("explanation of the stages")), "{:?}", explained.warnings);
+    }
+
+    #[test]
     fn files_are_cut_at_a_line_from_which_one_can_go_on() {
         let mut slice = double::slice(&"0123456789\n".repeat(20_000));
         slice.start_line = 11;
@@ -198,6 +284,54 @@ mod tests {
         assert_eq!(minified.end_line, 1);
         for slice in [&slice, &minified] {
             assert!(frame_chars(slice, text::file(slice).chars().count()) <= ANSWER_CHARS_MAX);
+        }
+    }
+
+    #[test]
+    fn commits_are_left_out_from_the_end_and_that_is_told() {
+        let mut small = double::blame(5);
+        blame(&mut small);
+        assert_eq!(small, double::blame(5));
+        let mut long = double::blame(1_000);
+        blame(&mut long);
+        let last = long.hunks.last().unwrap().end_line;
+        assert!(long.hunks.len() > 100 && long.hunks.len() < 1_000);
+        assert_eq!((long.end_line, last % 2), (last, 0));
+        assert!(long.warnings[0].ends_with(&format!("go on with start_line {}", last + 1)), "{:?}", long.warnings);
+        let chars = frame_chars(&long, text::blame(&long).chars().count());
+        assert!(chars <= ANSWER_CHARS_MAX && chars > ANSWER_CHARS_MAX * 9 / 10, "{chars}");
+        let mut told = double::history(100);
+        history(&mut told);
+        assert_eq!(told, double::history(100));
+        for commit in &mut told.commits {
+            commit.renamed_from = Some("deep/".repeat(300));
+        }
+        history(&mut told);
+        assert!(told.more && told.commits.len() < 100 && told.warnings[0].starts_with("cut after "), "{:?}", told.warnings);
+        assert!(frame_chars(&told, text::history(&told).chars().count()) <= ANSWER_CHARS_MAX);
+    }
+
+    #[test]
+    fn reports_fit_and_name_what_is_missing() {
+        let lines: Vec<Json> = std::iter::once(
+            serde_json::json!({"line": "run.start", "run_id": "r", "tool": "semantic_search", "span_id": "00"}),
+        )
+        .chain((1..2_000).map(|number| {
+            serde_json::json!({
+                "line": "span", "name": format!("plugin.span.{number}"), "at": "2026-01-01T00:00:00Z", "duration_us": 5, "status": "ok",
+                "span_id": format!("{number:016x}"), "parent_span_id": "00", "attributes": {"what": "x".repeat(50)},
+            })
+        }))
+        .collect();
+        let record = crate::telemetry::records::RunRecord { run_id: "r".into(), lines, ..Default::default() };
+        let reported = Reported::of(crate::reports::compose(&record));
+        for format in [ReportFormat::Markdown, ReportFormat::Json] {
+            let (text, structured) = report(&reported, format).unwrap();
+            let chars = text.chars().count() + structured.to_string().chars().count();
+            assert!(chars <= ANSWER_CHARS_MAX, "{format:?}: {chars}");
+            assert_eq!(structured["identity"]["run_id"], "r");
+            assert_eq!(structured["left_out"][0], "the waterfall");
+            assert!(text.contains("the waterfall"), "{format:?}");
         }
     }
 

@@ -6,7 +6,9 @@
 
 mod call;
 pub mod client;
+mod digest;
 mod fit;
+mod resource;
 mod server;
 mod text;
 mod tools;
@@ -15,15 +17,18 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::envelope::{AnswerEnvelope, FileSlice};
-use crate::request::{OpenFileArguments, RequestError, SearchRequest};
+use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
+use crate::reports::{ReportKey, Reported};
+use crate::request::{BlameArguments, HistoryRequest, OpenFileArguments, RequestError, SearchRequest};
 use crate::telemetry::{Caller, Run, Span};
 
 pub use call::{CallSlot, Ids};
+pub use digest::envelope_sha256;
 pub use fit::ANSWER_CHARS_MAX;
 pub use server::McpServer;
-pub(crate) use server::{TOOL_NAME_CHARS_MAX, search_outcome};
+pub(crate) use server::{TOOL_NAME_CHARS_MAX, answered_blame, answered_file, answered_history, answered_search};
 pub use tools::Tool;
+pub(crate) use tools::parse as arguments;
 
 /// What answers the tools.
 pub trait SearchService: Send + Sync + 'static {
@@ -51,6 +56,25 @@ pub trait SearchService: Send + Sync + 'static {
     /// # Errors
     /// When the lines can't be named or the file isn't there.
     fn open_file<'a>(&'a self, run: &'a Run, arguments: OpenFileArguments) -> BoxFuture<'a, Result<FileSlice, RequestError>>;
+
+    /// Answers `git_blame`.
+    ///
+    /// # Errors
+    /// When the lines can't be named, the file isn't there, or git can't tell.
+    fn git_blame<'a>(&'a self, run: &'a Run, arguments: BlameArguments) -> BoxFuture<'a, Result<BlameAnswer, RequestError>>;
+
+    /// Answers `git_history`.
+    ///
+    /// # Errors
+    /// When the file isn't there, or git can't tell.
+    fn git_history<'a>(&'a self, run: &'a Run, request: HistoryRequest) -> BoxFuture<'a, Result<HistoryAnswer, RequestError>>;
+
+    /// Answers `run_report`, and whoever else wants a report: those have no run of
+    /// their own.
+    ///
+    /// # Errors
+    /// When no such run is kept, or the ledgers can't be read.
+    fn run_report<'a>(&'a self, run: Option<&'a Run>, key: ReportKey) -> BoxFuture<'a, Result<Reported, RequestError>>;
 
     /// Whether calls can be answered now, and why not. Must not block.
     fn readiness(&self) -> Readiness;

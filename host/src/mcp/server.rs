@@ -5,23 +5,27 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
+use futures::FutureExt as _;
+use opentelemetry::trace::FutureExt as _;
 use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult, ErrorCode, Implementation,
-    ListToolsResult, MetaObject, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool as ToolCard,
+    ListResourceTemplatesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
+    ServerCapabilities, ServerConfig, Tool as ToolCard,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
 
-use super::call::{CallSlot, OpenRun};
+use super::call::{CallSlot, LEFT, OpenRun};
+use super::resource::{self, ReportResource};
 use super::tools::{self, Tool};
-use super::{SearchService, fit, text};
-use crate::envelope::{AnswerEnvelope, FileSlice, Observability};
-use crate::request::{RequestError, SearchRequest};
+use super::{SearchService, envelope_sha256, fit, text};
+use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer, Observability};
+use crate::reports::RunReportArguments;
+use crate::request::{HistoryRequest, RequestError, SearchRequest};
 use crate::telemetry::{self, Caller, Run};
 
 /// Characters of an unknown tool's name that are recorded.
@@ -68,16 +72,38 @@ impl McpServer {
             Tool::SearchPro => self.search(run, SearchRequest::pro(tools::parse(tool, arguments)?)?).await,
             Tool::OpenFile => {
                 let mut slice = self.service.open_file(run, tools::parse(tool, arguments)?).await?;
-                fit::file(&mut slice);
-                Ok(Answer { text: text::file(&slice), structured: structured(&slice)?, outcome: file_outcome(&slice) })
+                let (structured, outcome) = answered_file(&mut slice)?;
+                Ok(Answer { text: text::file(&slice), structured, outcome })
             }
+            Tool::GitBlame => {
+                let mut blame = self.service.git_blame(run, tools::parse(tool, arguments)?).await?;
+                let (structured, outcome) = answered_blame(&mut blame)?;
+                Ok(Answer { text: text::blame(&blame), structured, outcome })
+            }
+            Tool::GitHistory => {
+                let mut history = self.service.git_history(run, HistoryRequest::check(tools::parse(tool, arguments)?)?).await?;
+                let (structured, outcome) = answered_history(&mut history)?;
+                Ok(Answer { text: text::history(&history), structured, outcome })
+            }
+            Tool::RunReport => self.run_report(run, tools::parse(tool, arguments)?).await,
         }
     }
 
     async fn search(&self, run: &Run, request: SearchRequest) -> Result<Answer, RequestError> {
         let mut envelope = self.service.search(run, request).await?;
-        fit::envelope(&mut envelope);
-        Ok(Answer { text: text::answer(&envelope), structured: structured(&envelope)?, outcome: search_outcome(&envelope) })
+        let (structured, outcome) = answered_search(&mut envelope)?;
+        Ok(Answer { text: text::answer(&envelope), structured, outcome })
+    }
+
+    async fn run_report(&self, run: &Run, arguments: RunReportArguments) -> Result<Answer, RequestError> {
+        let reported = self.service.run_report(Some(run), arguments.key()?).await?;
+        let (text, structured) = fit::report(&reported, arguments.format.unwrap_or_default())?;
+        let outcome = json!({
+            "report_of": reported.report.identity.run_id,
+            "left_out": structured.get("left_out"),
+            "envelope_sha256": envelope_sha256(&structured),
+        });
+        Ok(Answer { text, structured, outcome })
     }
 }
 
@@ -85,11 +111,11 @@ impl ServerHandler for McpServer {
     fn get_info(&self) -> ServerConfig {
         let roots = self.service.roots_description();
         let what = if roots.is_empty() { String::new() } else { format!(" It searches {roots}.") };
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_resources().build())
             .with_server_info(Implementation::new("spanloom", env!("CARGO_PKG_VERSION")).with_title("Spanloom"))
             .with_instructions(format!(
                 "Spanloom finds code and documentation.{what} Ask `semantic_search` first; read on with `open_file`; \
-                 `semantic_search_pro` adjusts and explains the ranking. Line numbers start at 1 and include the last line."
+                 `git_blame` and `git_history` tell where code comes from; `semantic_search_pro` adjusts and explains the ranking. Line numbers start at 1 and include the last line."
             ))
     }
 
@@ -113,12 +139,20 @@ impl ServerHandler for McpServer {
         };
         let arguments = Json::Object(request.arguments.unwrap_or_default());
         // A panic ends this call only; what it may have broken belongs to the call.
-        let work = AssertUnwindSafe(self.answer(tool, open.run(), arguments)).catch_unwind();
+        let work = AssertUnwindSafe(self.answer(tool, open.run(), arguments)).catch_unwind().with_context(open.run().log_context());
         let outcome = tokio::select! {
             biased;
-            () = context.ct.cancelled() => return Err(ErrorData::internal_error("the call was cancelled", None)),
-            () = self.stop.cancelled() => return Err(ErrorData::internal_error("the server is stopping", None)),
-            outcome = tokio::time::timeout(self.call_timeout, work) => outcome,
+            // A server that stops cancels its calls, too.
+            () = self.stop.cancelled() => Err("the server was stopped"),
+            () = context.ct.cancelled() => Err(LEFT),
+            outcome = tokio::time::timeout(self.call_timeout, work) => Ok(outcome),
+        };
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                open.finish_cancelled(why);
+                return Err(ErrorData::internal_error(why, None));
+            }
         };
         let ids = Observability { trace_id: open.run().trace_id(), run_id: open.run().id.clone() };
         // What is recorded may be more than what the client is told.
@@ -140,6 +174,34 @@ impl ServerHandler for McpServer {
         };
         open.finish_error(class, &recorded);
         Ok(failure(class, &told, &ids).into())
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(ListResourceTemplatesResult::with_all_items(resource::templates()))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let wanted = ReportResource::parse(&request.uri)?;
+        let work = self.service.run_report(None, wanted.key.clone());
+        let reported = tokio::select! {
+            biased;
+            () = context.ct.cancelled() => return Err(ErrorData::internal_error("the request was cancelled", None)),
+            () = self.stop.cancelled() => return Err(ErrorData::internal_error("the server is stopping", None)),
+            reported = tokio::time::timeout(self.call_timeout, work) => reported,
+        };
+        match reported {
+            Ok(Ok(reported)) => Ok(wanted.contents(&reported)?.into()),
+            Ok(Err(error)) => Err(resource::failure(&request.uri, &error)),
+            Err(_) => Err(ErrorData::internal_error(format!("no report within {} ms", self.call_timeout.as_millis()), None)),
+        }
     }
 
     async fn on_custom_request(&self, request: CustomRequest, _: RequestContext<RoleServer>) -> Result<CustomResult, ErrorData> {
@@ -174,8 +236,30 @@ fn structured<T: Serialize>(value: &T) -> Result<Json, RequestError> {
         .map_err(|error| RequestError::Unavailable(format!("the answer could not be written as JSON: {error}")))
 }
 
-/// What a report needs of a search: everything but the texts, the query's among them.
-pub(crate) fn search_outcome(envelope: &AnswerEnvelope) -> Json {
+/// Makes a search's answer fit for clients; gives it as JSON, and what the ledger
+/// keeps of it: everything but the texts, the query's among them.
+///
+/// # Errors
+/// When it can't be written as JSON.
+pub(crate) fn answered_search(envelope: &mut AnswerEnvelope) -> Result<(Json, Json), RequestError> {
+    fit::envelope(envelope);
+    let structured = structured(envelope)?;
+    let sha256 = envelope_sha256(&structured);
+    Ok((structured, search_outcome(envelope, &sha256)))
+}
+
+/// The same for a file's lines.
+///
+/// # Errors
+/// As [`answered_search`].
+pub(crate) fn answered_file(slice: &mut FileSlice) -> Result<(Json, Json), RequestError> {
+    fit::file(slice);
+    let structured = structured(slice)?;
+    let sha256 = envelope_sha256(&structured);
+    Ok((structured, file_outcome(slice, &sha256)))
+}
+
+fn search_outcome(envelope: &AnswerEnvelope, sha256: &str) -> Json {
     let findings: Vec<Json> = envelope
         .findings
         .iter()
@@ -192,23 +276,67 @@ pub(crate) fn search_outcome(envelope: &AnswerEnvelope) -> Json {
             })
         })
         .collect();
-    json!({
+    let mut outcome = json!({
         "confidence": envelope.confidence,
         "findings": findings,
         "warnings": envelope.warnings,
         "degraded": envelope.degraded,
         "index": envelope.index,
-    })
+        "envelope_sha256": sha256,
+    });
+    if let Some(cursor) = &envelope.next_cursor {
+        outcome["next_cursor"] = json!(cursor);
+    }
+    outcome
 }
 
-fn file_outcome(slice: &FileSlice) -> Json {
+fn file_outcome(slice: &FileSlice, sha256: &str) -> Json {
     json!({
         "path": slice.path,
         "start_line": slice.start_line,
         "end_line": slice.end_line,
         "total_lines": slice.total_lines,
         "warnings": slice.warnings,
+        "envelope_sha256": sha256,
     })
+}
+
+/// The same for blamed lines.
+///
+/// # Errors
+/// As [`answered_search`].
+pub(crate) fn answered_blame(blame: &mut BlameAnswer) -> Result<(Json, Json), RequestError> {
+    fit::blame(blame);
+    let structured = structured(blame)?;
+    let outcome = json!({
+        "path": blame.path,
+        "start_line": blame.start_line,
+        "end_line": blame.end_line,
+        "total_lines": blame.total_lines,
+        "head_commit": blame.head_commit,
+        "hunks": blame.hunks.len(),
+        "warnings": blame.warnings,
+        "envelope_sha256": envelope_sha256(&structured),
+    });
+    Ok((structured, outcome))
+}
+
+/// The same for a history.
+///
+/// # Errors
+/// As [`answered_search`].
+pub(crate) fn answered_history(history: &mut HistoryAnswer) -> Result<(Json, Json), RequestError> {
+    fit::history(history);
+    let structured = structured(history)?;
+    let outcome = json!({
+        "path": history.path,
+        "head_commit": history.head_commit,
+        "commits": history.commits.len(),
+        "more": history.more,
+        "warnings": history.warnings,
+        "envelope_sha256": envelope_sha256(&structured),
+    });
+    Ok((structured, outcome))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

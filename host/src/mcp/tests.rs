@@ -1,7 +1,8 @@
 //! The tools as a client of the protocol sees them, in both of its lifecycles.
 
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CallToolResult, ClientConfig, ClientRequest, ErrorCode, ProtocolVersion, RequestMetaObject,
+    CallToolRequest, CallToolRequestParams, CallToolResult, ClientConfig, ClientRequest, ErrorCode, ProtocolVersion,
+    ReadResourceRequestParams, RequestMetaObject, ResourceContents,
 };
 use rmcp::service::{PeerRequestOptions, RoleClient, RunningService, ServiceError};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -9,7 +10,7 @@ use rmcp::{ClientLifecycleMode, ClientServiceExt};
 use serde_json::{Value as Json, json};
 
 use super::double::query;
-use crate::envelope::{AnswerEnvelope, FileSlice};
+use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
 use crate::http::HttpSettings;
 use crate::http::tests::TestServer;
 
@@ -50,7 +51,7 @@ async fn tools_are_listed_with_schemas_and_hints() {
         assert!(info.instructions.as_ref().unwrap().contains("It searches the repository double."));
         let tools = client.list_all_tools().await.unwrap();
         let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_ref()).collect();
-        assert_eq!(names, ["semantic_search", "semantic_search_pro", "open_file"]);
+        assert_eq!(names, ["semantic_search", "semantic_search_pro", "open_file", "git_blame", "git_history", "run_report"]);
         for tool in &tools {
             let hints = tool.annotations.as_ref().unwrap();
             let found = [hints.read_only_hint, hints.idempotent_hint, hints.destructive_hint, hints.open_world_hint];
@@ -81,6 +82,48 @@ async fn answers_come_as_text_and_as_data() {
         let slice: FileSlice = serde_json::from_value(result.structured_content.clone().unwrap()).unwrap();
         assert_eq!((slice.path.as_str(), slice.text.as_str()), ("src/b.rs", "one\ntwo\n"));
         assert!(text(&result).starts_with("src/b.rs L1–L2 of 2 (rust)\n```rust\none\ntwo\n```\n"));
+
+        let result = call(client, "git_blame", json!({"path": "src/b.rs", "start_line": 1})).await;
+        let blame: BlameAnswer = serde_json::from_value(result.structured_content.clone().unwrap()).unwrap();
+        assert_eq!((text(&result), blame.hunks.len()), (super::text::blame(&blame).as_str(), 2));
+        let result = call(client, "git_history", json!({"path": "src/b.rs", "limit": 3})).await;
+        let history: HistoryAnswer = serde_json::from_value(result.structured_content.clone().unwrap()).unwrap();
+        assert_eq!((text(&result), history.commits.len()), (super::text::history(&history).as_str(), 3));
+        let end = server.double.run_end(&history.observability.run_id).await;
+        assert_eq!((&end["outcome"]["commits"], &end["outcome"]["path"]), (&json!(3), &json!("src/b.rs")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reports_are_given_by_tool_and_as_resource() {
+    in_both_lifecycles(async |server, client, version| {
+        call(client, "semantic_search", query("x")).await;
+        let run = server.double.last_run();
+        let result = call(client, "run_report", json!({"run_id": run})).await;
+        assert_eq!(result.structured_content.as_ref().unwrap()["identity"]["run_id"], json!(run));
+        assert!(text(&result).contains(&run), "{}", text(&result));
+
+        let uri = format!("run://{run}/report");
+        let read = client.read_resource(ReadResourceRequestParams::new(&uri)).await.unwrap();
+        let kinds: Vec<_> = read
+            .contents
+            .iter()
+            .map(|content| match content {
+                ResourceContents::TextResourceContents { uri, mime_type, .. } => (uri.clone(), mime_type.clone().unwrap()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(kinds, [(uri.clone(), "text/markdown".into()), (format!("{uri}.json"), "application/json".into())]);
+        assert!(server.double.exchanges.lock().unwrap().contains(&"resources/read"));
+        // What older versions call "resource not found" is an invalid parameter in later ones.
+        let expect = if version == "2026-07-28" { ErrorCode::INVALID_PARAMS } else { ErrorCode::RESOURCE_NOT_FOUND };
+        match client.read_resource(ReadResourceRequestParams::new("run://nobody/report")).await {
+            Err(ServiceError::McpError(error)) => assert_eq!(error.code, expect, "{error:?}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(client.list_all_resources().await.unwrap(), Vec::new());
+        assert_eq!(client.list_all_resource_templates().await.unwrap().len(), 2);
     })
     .await;
 }
@@ -95,6 +138,10 @@ async fn what_goes_wrong_is_told_in_words() {
             ("semantic_search_pro", json!({"query": "x", "channels": ["fax"]}), "invalid_argument", "`channels[0]` is \"fax\""),
             ("semantic_search", query("busy"), "unavailable", "try again in a minute"),
             ("open_file", json!({"path": "missing"}), "not_found", "`missing` is not in the index"),
+            ("git_blame", json!({"path": "missing"}), "git_untracked", "no file that HEAD tracks"),
+            ("git_blame", json!({"path": "a", "start_line": -1}), "invalid_argument", "`start_line` is -1"),
+            ("git_history", json!({"path": "a", "since": "soon"}), "invalid_argument", "`since` is `soon`; allowed: a day"),
+            ("git_history", json!({"path": "a", "limit": 101}), "invalid_argument", "`limit` is 101; allowed: 1 to 100"),
             ("semantic_search", query("panic"), "panic", "failed inside"),
         ] {
             let result = call(client, tool, arguments.clone()).await;

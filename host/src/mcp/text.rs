@@ -5,7 +5,10 @@
 
 use std::fmt::Write as _;
 
-use crate::envelope::{AnswerEnvelope, Degraded, FileSlice, Finding, IndexStamp, Observability};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::envelope::{AnswerEnvelope, BlameAnswer, Change, Degraded, FileSlice, Finding, HistoryAnswer, IndexStamp, Observability};
 
 /// A search's answer: the findings, best first, then how far to trust them.
 pub(super) fn answer(envelope: &AnswerEnvelope) -> String {
@@ -49,6 +52,64 @@ pub(super) fn file(slice: &FileSlice) -> String {
     out
 }
 
+/// One line for each hunk.
+pub(super) fn blame(blame: &BlameAnswer) -> String {
+    let mut out = String::new();
+    let BlameAnswer { path, start_line, end_line, total_lines, head_commit, .. } = blame;
+    line(&mut out, &format!("{path} L{start_line}–L{end_line} of {total_lines} at commit {}", short_commit(head_commit)));
+    for hunk in &blame.hunks {
+        let mut told = format!(
+            "L{}–L{} {} {} {}: {}",
+            hunk.start_line,
+            hunk.end_line,
+            short_commit(&hunk.commit),
+            moment(hunk.time_s),
+            hunk.author,
+            hunk.summary
+        );
+        // Writing to a String can't fail.
+        let _ = match &hunk.original_path {
+            Some(path) => write!(told, " (from {path} L{})", hunk.original_start_line),
+            None if hunk.original_start_line != hunk.start_line => write!(told, " (from L{})", hunk.original_start_line),
+            None => Ok(()),
+        };
+        if hunk.boundary {
+            told.push_str(" (or older)");
+        }
+        line(&mut out, &told);
+    }
+    if blame.changed_since_commit {
+        line(&mut out, "the file on disk differs from the commit: its line numbers may be others");
+    }
+    warnings(&mut out, &blame.warnings);
+    out.push_str(&ids(&blame.observability));
+    out
+}
+
+/// One line for each commit.
+pub(super) fn history(history: &HistoryAnswer) -> String {
+    let mut out = String::new();
+    let found = match history.commits.len() {
+        1 => "1 commit".to_owned(),
+        count => format!("{count} commits"),
+    };
+    let more = if history.more { ", and there may be more" } else { "" };
+    line(&mut out, &format!("{}: {found}{more}, from commit {} back", history.path, short_commit(&history.head_commit)));
+    for commit in &history.commits {
+        let mut told = format!("{} {} {}: {}", short_commit(&commit.commit), moment(commit.time_s), commit.author, commit.summary);
+        match (&commit.renamed_from, commit.change) {
+            (Some(path), _) => told.push_str(&format!(" (renamed from {path})")),
+            (None, Change::Added) => told.push_str(" (added)"),
+            (None, Change::Deleted) => told.push_str(" (deleted)"),
+            (None, Change::Modified) => {}
+        }
+        line(&mut out, &told);
+    }
+    warnings(&mut out, &history.warnings);
+    out.push_str(&ids(&history.observability));
+    out
+}
+
 /// What went wrong, and where it is recorded.
 pub(super) fn failure(message: &str, observability: &Observability) -> String {
     format!("{message}\n{}", ids(observability))
@@ -66,7 +127,7 @@ fn heading(finding: &Finding) -> String {
         let _ = write!(out, " [{}]", parts.join(" "));
     }
     if let Some(commit) = &finding.commit {
-        let _ = write!(out, " commit {}", commit.get(..10).unwrap_or(commit));
+        let _ = write!(out, " commit {}", short_commit(commit));
     }
     out
 }
@@ -83,7 +144,7 @@ fn short(score: f32) -> String {
 fn stamp(index: &IndexStamp) -> String {
     let mut out = format!("index {}", index.generation);
     if let Some(commit) = &index.commit {
-        let _ = write!(out, " · commit {}", commit.get(..10).unwrap_or(commit));
+        let _ = write!(out, " · commit {}", short_commit(commit));
     }
     if index.dirty {
         out.push_str(" with uncommitted changes");
@@ -99,6 +160,18 @@ fn stamp(index: &IndexStamp) -> String {
         coverage.chunks_embedded,
     );
     out
+}
+
+fn short_commit(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}
+
+/// In UTC, to the minute; the number itself when it is no time that a calendar has.
+fn moment(time_s: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(time_s)
+        .ok()
+        .and_then(|time| time.format(format_description!("[year]-[month]-[day] [hour]:[minute]")).ok())
+        .unwrap_or_else(|| time_s.to_string())
 }
 
 fn age(seconds: u64) -> String {
@@ -172,6 +245,45 @@ more findings: repeat the call with cursor `c2`
 index g000007 · commit 0123456789 · built 30 min ago · 3 files (1 left out), 9 chunks (9 embedded)
 run r trace t";
         assert_eq!(answer(&envelope), expect);
+    }
+
+    #[test]
+    fn where_lines_come_from_is_a_line_each() {
+        let mut told = double::blame(3);
+        told.hunks[1].original_path = Some("src/old.rs".into());
+        told.hunks[2].original_start_line = 9;
+        told.hunks[2].boundary = true;
+        told.changed_since_commit = true;
+        told.warnings.push("it is late".into());
+        let expect = "\
+src/a.rs L1–L6 of 6 at commit 0123456789
+L1–L2 0123456789 2026-01-31 00:00 Ada: change 1
+L3–L4 0123456789 2026-01-31 00:00 Ada: change 2 (from src/old.rs L3)
+L5–L6 0123456789 2026-01-31 00:00 Ada: change 3 (from L9) (or older)
+the file on disk differs from the commit: its line numbers may be others
+warning: it is late
+run r trace t";
+        assert_eq!(blame(&told), expect);
+    }
+
+    #[test]
+    fn a_history_is_a_line_for_each_commit() {
+        let mut told = double::history(4);
+        told.commits[1].change = Change::Deleted;
+        told.commits[2].change = Change::Added;
+        told.commits[3].change = Change::Added;
+        told.commits[3].renamed_from = Some("src/old.rs".into());
+        told.commits[0].time_s = i64::MAX;
+        told.more = true;
+        let expect = "\
+src/a.rs: 4 commits, and there may be more, from commit 0123456789 back
+0123456789 9223372036854775807 Ada: change 1
+0123456789 2026-01-31 00:00 Ada: change 2 (deleted)
+0123456789 2026-01-31 00:00 Ada: change 3 (added)
+0123456789 2026-01-31 00:00 Ada: change 4 (renamed from src/old.rs)
+run r trace t";
+        assert_eq!(history(&told), expect);
+        assert!(history(&double::history(1)).starts_with("src/a.rs: 1 commit, from"));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
-use crate::envelope::{AnswerEnvelope, FileSlice};
-use crate::request::{OpenFileArguments, RequestError, SearchArguments, SearchProArguments, invalid};
+use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
+use crate::reports::{REPORT_TOOL, Reported, RunReportArguments};
+use crate::request::{BlameArguments, HistoryArguments, OpenFileArguments, RequestError, SearchArguments, SearchProArguments, invalid};
 
 /// Characters of a wrong value that are repeated in an error.
 const VALUE_CHARS_SHOWN: usize = 80;
@@ -21,11 +22,14 @@ pub enum Tool {
     Search,
     SearchPro,
     OpenFile,
+    GitBlame,
+    GitHistory,
+    RunReport,
 }
 
 impl Tool {
     /// In the order in which they are listed.
-    pub const ALL: [Tool; 3] = [Tool::Search, Tool::SearchPro, Tool::OpenFile];
+    pub const ALL: [Tool; 6] = [Tool::Search, Tool::SearchPro, Tool::OpenFile, Tool::GitBlame, Tool::GitHistory, Tool::RunReport];
 
     /// The name clients call.
     pub fn name(self) -> &'static str {
@@ -33,6 +37,9 @@ impl Tool {
             Tool::Search => "semantic_search",
             Tool::SearchPro => "semantic_search_pro",
             Tool::OpenFile => "open_file",
+            Tool::GitBlame => "git_blame",
+            Tool::GitHistory => "git_history",
+            Tool::RunReport => REPORT_TOOL,
         }
     }
 
@@ -51,6 +58,9 @@ impl Tool {
             Tool::Search => "Search code",
             Tool::SearchPro => "Search code, every stage adjustable",
             Tool::OpenFile => "Open an indexed file",
+            Tool::GitBlame => "Who last changed lines of a file",
+            Tool::GitHistory => "Commits that changed a file",
+            Tool::RunReport => "Report on an earlier call",
         }
     }
 
@@ -69,6 +79,18 @@ impl Tool {
                 "Read lines of an indexed file, by the path a finding has. Use it to see what surrounds a finding or to \
                  read text that an answer left out."
             }
+            Tool::GitBlame => {
+                "Which commit each line of an indexed file comes from, with author, time and summary, for the file as last \
+                 committed. Use it to see why lines are as they are and what changed together. Renames are followed."
+            }
+            Tool::GitHistory => {
+                "Commits that changed an indexed file, newest first, with author, time and summary. Use it to see how often and \
+                 for what a file changes. A rename is named where the history of this path begins."
+            }
+            Tool::RunReport => {
+                "Tell what an earlier call did, by its `run_id` or `trace_id`: stages with times, budgets and reasons, \
+                 warnings, what was degraded, and why it stopped. Use it when an answer surprises or a call failed."
+            }
         }
     }
 
@@ -77,6 +99,9 @@ impl Tool {
             Tool::Search => (schema::<SearchArguments>(), schema::<AnswerEnvelope>()),
             Tool::SearchPro => (schema::<SearchProArguments>(), schema::<AnswerEnvelope>()),
             Tool::OpenFile => (schema::<OpenFileArguments>(), schema::<FileSlice>()),
+            Tool::GitBlame => (schema::<BlameArguments>(), schema::<BlameAnswer>()),
+            Tool::GitHistory => (schema::<HistoryArguments>(), schema::<HistoryAnswer>()),
+            Tool::RunReport => (schema::<RunReportArguments>(), schema::<Reported>()),
         };
         let hints = ToolAnnotations::with_title(self.title()).read_only(true).destructive(false).idempotent(true).open_world(false);
         ToolCard::new(self.name(), self.description(), input)
@@ -87,7 +112,7 @@ impl Tool {
 }
 
 /// As [`Tool::ALL`].
-static CARDS: LazyLock<[ToolCard; 3]> = LazyLock::new(|| Tool::ALL.map(Tool::build_card));
+static CARDS: LazyLock<[ToolCard; Tool::ALL.len()]> = LazyLock::new(|| Tool::ALL.map(Tool::build_card));
 
 /// The JSON Schema (2020-12) of a type as clients take it: without references, which
 /// some don't resolve, without `true` for a schema, which some refuse, and without
@@ -105,14 +130,32 @@ fn schema<T: JsonSchema>() -> Map<String, Json> {
     // The name and the comment of the Rust type tell an agent nothing.
     object.remove("title");
     object.remove("description");
+    object.remove("$defs");
+    object.values_mut().for_each(without_references);
     object
+}
+
+/// Puts an object of any kind where a type that holds itself refers to itself: there is
+/// no other end to writing it out.
+fn without_references(schema: &mut Json) {
+    match schema {
+        Json::Object(members) => {
+            if members.remove("$ref").is_some() {
+                members.insert("type".into(), "object".into());
+                members.insert("description".into(), "As the object around it.".into());
+            }
+            members.values_mut().for_each(without_references);
+        }
+        Json::Array(items) => items.iter_mut().for_each(without_references),
+        _ => {}
+    }
 }
 
 /// The arguments of a call to `tool`.
 ///
 /// # Errors
 /// [`RequestError::Invalid`] names the argument, its value and what is allowed.
-pub(super) fn parse<T: DeserializeOwned>(tool: Tool, arguments: Json) -> Result<T, RequestError> {
+pub(crate) fn parse<T: DeserializeOwned>(tool: Tool, arguments: Json) -> Result<T, RequestError> {
     let shown = arguments.clone();
     serde_path_to_error::deserialize(arguments).map_err(|error| {
         let path = error.path().to_string();
@@ -195,7 +238,8 @@ mod tests {
         fn walk(value: &Json, at: &str) {
             match value {
                 Json::Object(object) => {
-                    assert!(!object.contains_key("$ref") && !object.contains_key("format"), "{at}");
+                    // As keywords; there is an argument called `format`.
+                    assert!(["$ref", "format"].iter().all(|key| !object.get(*key).is_some_and(Json::is_string)), "{at}");
                     for (key, inner) in object {
                         if let ("properties", Json::Object(properties)) = (key.as_str(), inner) {
                             assert!(properties.values().all(Json::is_object), "{at}/properties");

@@ -26,8 +26,8 @@ use super::vllm::service::{
     Answered, BATCH_SIZE_MAX, Call, DURATION_MS_MAX, Limit, Service, ServiceSettings, Unfinished, prefixed, within, without_password,
 };
 use super::vllm::wire::Usage;
-use crate::telemetry::Span;
 use crate::telemetry::conventions::{attr, span as span_name};
+use crate::telemetry::{Fact, Span};
 use maxsim::{TokenRows, max_sims};
 use wire::{
     POOLING_ANSWER_BYTES_MAX, PoolingAnswer, PoolingRequest, RerankAnswer, RerankRequest, relevances, rerank_answer_bytes_max, token_rows,
@@ -151,7 +151,10 @@ impl Scorers {
     /// # Errors
     /// See [`ScoringError`]; there are no scores for some of the texts only.
     pub async fn late_interaction(&self, query: &str, texts: &[String], parent: &Span, limit: Duration) -> Result<Vec<f32>, ScoringError> {
-        Kind::LateInteraction.of(&self.late_interaction)?.scores(query, texts, parent, limit).await
+        let began = Instant::now();
+        let scores = Kind::LateInteraction.of(&self.late_interaction)?.scores(query, texts, parent, limit).await;
+        parent.record(&Fact::LateInteractionScored { seconds: began.elapsed().as_secs_f64() });
+        scores
     }
 }
 

@@ -33,9 +33,11 @@ pub(super) struct Told<'a> {
 }
 
 /// Writes the answer.
-pub(super) fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: Notes) -> AnswerEnvelope {
+pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: Notes) -> AnswerEnvelope {
     let Search { host, run, request, page, .. } = *search;
     let stage = search.stage(&run.root, span::ENVELOPE);
+    // It can't fail, so nothing comes of this but a delay or worse.
+    let _ = search.strike(span::ENVELOPE).await;
     let places = Places::of(told.runs);
     let candidates = &told.ranked.candidates;
     let findings: Vec<Finding> = told
@@ -66,7 +68,7 @@ pub(super) fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: Notes) -
         .collect();
     let generation = &host.snapshot.manifest.generation;
     if let Some(first) = page.generation.as_ref().filter(|first| *first != generation) {
-        notes.warnings.push(format!(
+        notes.warn(format!(
             "the index has changed since the first page ({first} then, {generation} now): findings may repeat or be missing"
         ));
     }
@@ -84,6 +86,7 @@ pub(super) fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: Notes) -
         findings,
     };
     stage.set(attr::FINDINGS, answer.findings.len() as i64);
+    stage.end();
     run.root.set(attr::FINDINGS, answer.findings.len() as i64);
     if !answer.degraded.is_empty() {
         run.root.set(attr::DEGRADED, texts(answer.degraded.iter().map(|part| format!("{}: {}", part.part, part.cause))));

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::find::Gathered;
 use super::judge::Ranked;
 use super::{Notes, Search, rank};
 use crate::plugin::{CallSettings, ChannelRun, Decision};
@@ -22,7 +23,7 @@ pub(super) async fn without_each_channel(
     parent: &Span,
     profile: &Arc<QueryProfile>,
     decision: &Decision,
-    runs: &[ChannelRun],
+    gathered: &Gathered,
     notes: &mut Notes,
 ) -> Without {
     let mut without = Without::new();
@@ -32,16 +33,17 @@ pub(super) async fn without_each_channel(
     let stage = search.stage(parent, span::EXPLAIN);
     let call = CallSettings { explain: false, observe: false, ..search.call };
     let compared = Search { call, recording: None, answers: false, ..search.clone() };
-    for left_out in runs {
-        let rest: Vec<ChannelRun> = runs.iter().filter(|run| run.channel != left_out.channel).cloned().collect();
+    for left_out in &gathered.runs {
+        let rest: Vec<ChannelRun> = gathered.runs.iter().filter(|run| run.channel != left_out.channel).cloned().collect();
         let mut ranks = HashMap::new();
         if !rest.is_empty() {
             let within = stage.child(span::EXPLAIN);
             within.set(attr::WITHOUT_CHANNEL, left_out.channel.as_str());
-            let mut failures = Notes::default();
+            let mut failures = Notes::untold();
+            let rest = Gathered { runs: rest, spans: Vec::new() };
             ranks = ranks_of(&rank(&compared, &within, profile, decision, &rest, &mut failures).await);
             if let Some(first) = failures.degraded.first() {
-                notes.warnings.push(format!("the ranks without {} are not exact: {} ({})", left_out.channel, first.part, first.cause));
+                notes.warn(format!("the ranks without {} are not exact: {} ({})", left_out.channel, first.part, first.cause));
             }
         }
         without.insert(left_out.channel, ranks);

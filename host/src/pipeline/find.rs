@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanContext;
 
 use super::{Notes, Search, blocking};
 use crate::channels::{Bm25Channel, Channel, ChannelError, ChannelQuery, DenseChannel};
 use crate::index::catalog::ChunkRow;
 use crate::index::snapshot::{Admitted, Snapshot};
+use crate::models::EmbedError;
 use crate::plugin::{ChannelRun, Decision, Fused};
 use crate::profile::QueryProfile;
 use crate::request::{RequestError, SearchRequest};
-use crate::telemetry::conventions::{attr, event, span};
-use crate::telemetry::{Span, map_value, texts};
+use crate::telemetry::conventions::{attr, span};
+use crate::telemetry::{Fact, GivenUp, Span, carried, map_value, texts};
 use crate::types::{ChannelName, ChunkId, RankedList};
 
 /// The fused rows after the boost, and where each stood before.
@@ -22,6 +23,12 @@ pub(super) struct Boosted {
     pub list: RankedList,
     /// For each row, its row in the fused list.
     pub fused_rows: Vec<usize>,
+}
+
+/// What the channels found, and the spans in which they did.
+pub(super) struct Gathered {
+    pub runs: Vec<ChannelRun>,
+    pub spans: Vec<SpanContext>,
 }
 
 /// Rows with all that is known of them, best first.
@@ -38,6 +45,7 @@ pub(super) struct Candidates {
 /// can be found at all.
 pub(super) async fn profile(search: &Search<'_>, parent: &Span) -> Result<Arc<QueryProfile>, RequestError> {
     let stage = search.stage(parent, span::PROFILE);
+    let struck = search.strike(span::PROFILE).await;
     let (snapshot, text) = (search.host.snapshot.clone(), search.request.query.clone());
     let profile = blocking(move || {
         let mut channels = vec![ChannelName::Bm25];
@@ -46,11 +54,13 @@ pub(super) async fn profile(search: &Search<'_>, parent: &Span) -> Result<Arc<Qu
     })
     .await
     .and_then(|profile| profile.map_err(|error| error.to_string()))
+    .and_then(|profile| struck.map(|()| profile))
     .map_err(|message| {
         stage.fail("engine", &message);
         RequestError::Unavailable(format!("the index can't be read: {message}"))
     })?;
     stage.set(attr::QUERY_TERMS, profile.terms.len() as i64);
+    stage.end();
     Ok(Arc::new(profile))
 }
 
@@ -67,8 +77,14 @@ pub(super) async fn embed(
     if let Some(reason) = host.snapshot.dense_off.as_ref().filter(|reason| !reason.is_empty()) {
         notes.degraded("dense", "other_embedding", "answered without the dense channel", reason.clone());
     }
-    let dense = host.snapshot.dense.as_ref()?;
-    decision.budgets.iter().find(|budget| budget.channel == ChannelName::Dense)?;
+    let Some(dense) = host.snapshot.dense.as_ref() else {
+        parent.skip(span::EMBED, "the index has no vectors that can be used");
+        return None;
+    };
+    if !decision.budgets.iter().any(|budget| budget.channel == ChannelName::Dense) {
+        parent.skip(span::EMBED, "the dense channel is not asked");
+        return None;
+    }
     let stage = search.stage(parent, span::EMBED);
     let info = dense.embedder.info();
     stage.set(attr::VLLM_MODE, if info.kind == "vllm" { "http" } else { "builtin" });
@@ -82,7 +98,17 @@ pub(super) async fn embed(
         notes.degraded("dense", cause, "answered without the dense channel", format!("no query vector: {message}"));
         None
     };
-    match tokio::time::timeout(limit, dense.embedder.embed_query(&profile.text, &stage)).await {
+    let began = Instant::now();
+    let embedded = async {
+        if let Err(message) = search.strike(span::EMBED).await {
+            return Err(EmbedError::Unavailable { model: info.model.clone(), detail: message });
+        }
+        dense.embedder.embed_query(&profile.text, &stage).await
+    };
+    let embedded = tokio::time::timeout(limit, embedded).await;
+    let mode = if info.kind == "vllm" { "http" } else { "builtin" };
+    stage.record(&Fact::Embedded { mode, texts: 1, seconds: began.elapsed().as_secs_f64() });
+    let vector = match embedded {
         Ok(Ok(Some(vector))) if vector.len() == dense.index.info().dimension => Some(vector.into()),
         Ok(Ok(Some(vector))) => {
             without("bad_answer", format!("{} gave {} numbers; the index has {}", info.model, vector.len(), dense.index.info().dimension))
@@ -94,7 +120,9 @@ pub(super) async fn embed(
         }
         Ok(Err(error)) => without(error.class(), error.to_string()),
         Err(_) => without("deadline", format!("{} did not answer within {limit_ms} ms", info.model)),
-    }
+    };
+    stage.end();
+    vector
 }
 
 /// Asks the channels side by side, each on its own thread with its own deadline.
@@ -105,7 +133,7 @@ pub(super) async fn gather(
     decision: &Decision,
     vector: Option<Arc<[f32]>>,
     notes: &mut Notes,
-) -> Vec<ChannelRun> {
+) -> Gathered {
     let host = search.host;
     let stage = search.stage(parent, span::GATHER);
     let admitted = filter(&host.snapshot, search.request);
@@ -117,39 +145,74 @@ pub(super) async fn gather(
     }
     let (limit, limit_ms) = bounded(host.settings.channel_deadline_ms, search.call.deadline);
     stage.set(attr::DEADLINE_MS, limit_ms as i64);
+    // It can't fail, so nothing comes of this but a delay or worse.
+    let _ = search.strike(span::GATHER).await;
+    if vector.is_none() && decision.budgets.iter().any(|budget| budget.channel == ChannelName::Dense) {
+        stage.skip(span::FAISS, "the query has no vector");
+    }
     let asked = decision.budgets.iter().filter(|budget| budget.channel != ChannelName::Dense || vector.is_some()).map(|budget| {
         let channel = open(budget.channel, &host.snapshot);
         let query = ChannelQuery { terms: terms.clone(), vector: vector.clone(), admitted: admitted.clone(), depth: budget.depth as usize };
-        let within = stage.clone();
-        let found = tokio::task::spawn_blocking(move || channel.search(&query, &within));
+        let name = channel.span_name();
+        let own = stage.child(name).announce();
+        own.set(attr::CHANNEL, budget.channel.as_str());
+        own.set(attr::CHANNEL_DEPTH, i64::from(budget.depth));
+        own.set(attr::DEADLINE_MS, limit_ms as i64);
+        own.set(attr::GENERATION, host.snapshot.manifest.generation.clone());
+        let within = own.clone();
+        let found = async move {
+            search.strike(name).await.map_err(ChannelError::Engine)?;
+            let searched = tokio::task::spawn_blocking(carried(move || {
+                let outcome = channel.search(&query, &within);
+                if let Err(error) = &outcome {
+                    within.fail(error.class(), &error.to_string());
+                }
+                within.end();
+                outcome
+            }));
+            searched.await.unwrap_or_else(|_| Err(ChannelError::Engine("an internal error was logged".into())))
+        };
         async move {
+            // The thread that searches holds the span, too, and may be late.
+            let _left = GivenUp(own.clone());
             let outcome = match tokio::time::timeout(limit, found).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => Err(ChannelError::Engine("an internal error was logged".into())),
+                Ok(outcome) => outcome,
                 Err(_) => Err(ChannelError::DeadlinePassed { deadline_ms: limit_ms }),
             };
-            (budget, outcome)
+            // One that is late, or was never begun, has not said so itself.
+            if let Err(error) = &outcome {
+                own.fail(error.class(), &error.to_string());
+            }
+            own.end();
+            (budget, own, outcome)
         }
     });
-    let mut runs = Vec::new();
-    for (budget, outcome) in futures::future::join_all(asked).await {
+    let mut gathered = Gathered { runs: Vec::new(), spans: Vec::new() };
+    for (budget, own, outcome) in futures::future::join_all(asked).await {
         match outcome {
-            Ok(list) => runs.push(ChannelRun { channel: budget.channel, weight: budget.weight, list }),
+            Ok(list) => {
+                own.record(&Fact::ChannelAnswered { channel: budget.channel, hits: list.len() });
+                gathered.spans.push(own.context().clone());
+                gathered.runs.push(ChannelRun { channel: budget.channel, weight: budget.weight, list });
+            }
             Err(error) => {
                 let name = budget.channel.as_str();
-                stage.event(event::DEGRADED, vec![KeyValue::new(attr::CHANNEL, name), KeyValue::new(attr::ERROR_TYPE, error.class())]);
+                if matches!(error, ChannelError::DeadlinePassed { .. }) {
+                    own.record(&Fact::ChannelLate { channel: budget.channel });
+                }
                 notes.degraded(name, error.class(), &format!("answered without the {name} channel"), format!("channel {name} {error}"));
             }
         }
     }
+    let runs = &gathered.runs;
     stage.set(attr::CHANNELS_USED, texts(runs.iter().map(|run| run.channel.as_str())));
     stage.set(attr::HITS, runs.iter().map(|run| run.list.len()).sum::<usize>() as i64);
     if runs.is_empty() && notes.degraded.is_empty() {
-        notes.warnings.push("no channel could be asked: the embedding knows no word of the query".into());
+        notes.warn("no channel could be asked: the embedding knows no word of the query".into());
     }
     // A channel that is late may still hold a handle of this span.
     stage.end();
-    runs
+    gathered
 }
 
 fn open(name: ChannelName, snapshot: &Arc<Snapshot>) -> Box<dyn Channel> {
@@ -176,13 +239,19 @@ fn bounded(setting_ms: u64, deadline: Instant) -> (Duration, u64) {
 }
 
 /// Moves what changed lately up, when configured.
-pub(super) fn recency_boost(search: &Search<'_>, parent: &Span, fused: &Fused) -> Boosted {
+pub(super) async fn recency_boost(search: &Search<'_>, parent: &Span, fused: &Fused) -> Boosted {
     let host = search.host;
     let stage = search.stage(parent, span::RECENCY);
+    // It can't fail, so nothing comes of this but a delay or worse.
+    let _ = search.strike(span::RECENCY).await;
     let mut list = fused.list.clone();
     let (fused_rows, boosted) = crate::recency::boost(&mut list, &host.snapshot.chunks, &host.settings.recency);
     stage.set(attr::RECENCY_WEIGHT, host.settings.recency.weight);
     stage.set(attr::RECENCY_BOOSTED, boosted as i64);
+    if boosted > 0 && search.answers {
+        stage.record(&Fact::RecencyBoosted(boosted as u64));
+    }
+    stage.end();
     Boosted { list, fused_rows }
 }
 
@@ -192,10 +261,20 @@ pub(super) async fn hydrate(search: &Search<'_>, parent: &Span, boosted: Boosted
     let stage = search.client_stage(parent, span::HYDRATE);
     stage.set(attr::DB_SYSTEM, "duckdb");
     stage.set(attr::DB_OPERATION, "SELECT");
+    stage.set(attr::GENERATION, host.snapshot.manifest.generation.clone());
     let wanted: Vec<ChunkId> = boosted.list.ids.iter().copied().take(needed).collect();
     let beyond = boosted.list.ids[wanted.len()..].to_vec();
     let (snapshot, ids) = (host.snapshot.clone(), wanted.clone());
-    let outcome = blocking(move || snapshot.catalog.hydrate(&ids)).await.and_then(|outcome| outcome.map_err(|error| error.to_string()));
+    let struck = search.strike(span::HYDRATE).await;
+    let hydrated = blocking(move || {
+        let began = Instant::now();
+        (snapshot.catalog.hydrate(&ids), began.elapsed())
+    });
+    let outcome = hydrated.await.and_then(|(outcome, time)| {
+        stage.record(&Fact::DuckdbExecuted { operation: "SELECT", seconds: time.as_secs_f64() });
+        outcome.map_err(|error| error.to_string())
+    });
+    let outcome = outcome.and_then(|rows| struck.map(|()| rows));
     let rows = match outcome {
         Ok((rows, facts)) => {
             stage.set(attr::DB_QUERY_TEXT, facts.text);
@@ -210,8 +289,9 @@ pub(super) async fn hydrate(search: &Search<'_>, parent: &Span, boosted: Boosted
     };
     stage.set(attr::DUCKDB_ROWS, rows.len() as i64);
     stage.set(attr::DB_ROWS, rows.len() as i64);
+    stage.end();
     if rows.len() < wanted.len() && !rows.is_empty() {
-        notes.warnings.push(format!("{} chunks were found but are not in the catalog", wanted.len() - rows.len()));
+        notes.warn(format!("{} chunks were found but are not in the catalog", wanted.len() - rows.len()));
     }
     // Rows come in the order asked for; those that are missing are passed over.
     let mut candidates = Candidates { fused_rows: Vec::new(), list: RankedList::default(), rows: Arc::new(Vec::new()), beyond };

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 
-use super::find::Candidates;
+use super::find::{Candidates, Gathered};
 use super::{Notes, Search, blocking, record};
 use crate::plugin::{
-    Budget, CallReport, Called, Cause, ChannelRun, Configured, Decision, DocumentRows, Explained, Fused, PluginFailure, Scoring, fallback,
+    Budget, CallReport, Called, Cause, Configured, Decision, DocumentRows, Explained, Fused, PluginFailure, Scoring, fallback,
 };
 use crate::profile::QueryProfile;
 use crate::request::SearchRequest;
 use crate::telemetry::conventions::{attr, event, span};
-use crate::telemetry::{Span, map_value, texts};
+use crate::telemetry::{Fact, GivenUp, Span, map_value, texts};
 use crate::types::{RankedList, Stage};
 
 /// How much longer than a plugin's own limit the host waits for the thread that runs
@@ -52,8 +52,10 @@ pub(super) struct Ranked {
 pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<QueryProfile>, notes: &mut Notes) -> Decided {
     let (plugin, call) = (&search.chosen.gate, search.call);
     let stage = search.stage(parent, span::GATE);
+    let _left = GivenUp(stage.clone());
     let (asked, within) = (profile.clone(), stage.clone());
-    let called = guarded(plugin, move |plugin| plugin.decide(&within, call, &asked)).await;
+    let struck = search.strike(span::GATE).await;
+    let called = guarded(plugin, struck, move |plugin| plugin.decide(&within, call, &asked)).await;
     note_limits(plugin, &called.report, notes);
     let features = called.report.explained.features.clone();
     record::gate(search, profile, &called);
@@ -66,6 +68,12 @@ pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<Query
     };
     settle(&mut decision, profile, search.request, notes);
     note_decision(&stage, &decision);
+    stage.record(&Fact::Gated {
+        class: &decision.class,
+        rm3: decision.rm3,
+        rrf_k: f64::from(decision.rrf_k),
+        ambiguity: f64::from(decision.ambiguity),
+    });
     // Not left to the last handle, which a call that hangs may hold.
     stage.end();
     Decided { decision, features }
@@ -80,7 +88,7 @@ fn settle(decision: &mut Decision, profile: &QueryProfile, request: &SearchReque
         notes.degraded("gate", "no_channel", "fixed budgets", "no channel that was chosen is in this index; all others were asked".into());
     }
     if decision.rm3 {
-        notes.warnings.push("the gate asked for RM3, which this version does not have: the query was not widened".into());
+        notes.warn("the gate asked for RM3, which this version does not have: the query was not widened".into());
     }
 }
 
@@ -107,7 +115,7 @@ fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &Sear
         if listed && !known && profile.channels.contains(&channel) {
             decision.budgets.push(Budget { channel, depth: NAMED_CHANNEL_DEPTH, weight: 1.0, reason: "named in the request".into() });
         } else if !known {
-            notes.warnings.push(format!("depth and weight of channel {channel} have no effect: it is not asked"));
+            notes.warn(format!("depth and weight of channel {channel} have no effect: it is not asked"));
         }
     }
     decision.budgets.sort_by_key(|budget| budget.channel);
@@ -157,13 +165,18 @@ fn note_decision(stage: &Span, decision: &Decision) {
 }
 
 /// One list out of the channels'.
-pub(super) async fn fuse(search: &Search<'_>, parent: &Span, decision: &Decision, runs: &[ChannelRun], notes: &mut Notes) -> Fused {
+pub(super) async fn fuse(search: &Search<'_>, parent: &Span, decision: &Decision, gathered: &Gathered, notes: &mut Notes) -> Fused {
     let (plugin, call) = (&search.chosen.fusion, search.call);
+    let runs = &gathered.runs[..];
     let stage = search.stage(parent, span::FUSE);
+    let _left = GivenUp(stage.clone());
+    // What was fanned out comes together here.
+    gathered.spans.iter().for_each(|span| stage.link(span));
     stage.set(attr::RRF_K, f64::from(decision.rrf_k));
     stage.set(attr::CHANNELS_USED, texts(runs.iter().map(|run| run.channel.as_str())));
     let (wire, rrf_k, within) = (runs.to_vec(), decision.rrf_k, stage.clone());
-    let called = guarded(plugin, move |plugin| plugin.fuse(&within, call, rrf_k, &wire)).await;
+    let struck = search.strike(span::FUSE).await;
+    let called = guarded(plugin, struck, move |plugin| plugin.fuse(&within, call, rrf_k, &wire)).await;
     note_limits(plugin, &called.report, notes);
     record::fusion(search, rrf_k, runs, &called);
     let fused = called.outcome.unwrap_or_else(|failure| {
@@ -192,11 +205,15 @@ pub(super) async fn rerank(
         parent.set(attr::RERANK, wanted);
     }
     if !wanted {
+        if search.answers {
+            parent.skip(span::RERANK, if depth == 0 { "there are no rows to rerank" } else { "reranking is switched off" });
+        }
         let placed = as_they_are(&candidates.list, 0);
         return Ranked { placed, candidates, fused, explained: Explained::default(), reranked: false };
     }
     let (plugin, call) = (&search.chosen.rerank, search.call);
     let stage = search.stage(parent, span::RERANK);
+    let _left = GivenUp(stage.clone());
     stage.set(attr::RERANK_DEPTH, depth as i64);
     let rows = RankedList { ids: candidates.list.ids[..depth].to_vec(), scores: candidates.list.scores[..depth].to_vec() };
     let documents = DocumentRows::new(candidates.rows.clone());
@@ -206,7 +223,8 @@ pub(super) async fn rerank(
         runtime: tokio::runtime::Handle::current(),
     };
     let (asked, given, within) = (profile.clone(), rows.clone(), stage.clone());
-    let called = guarded(plugin, move |plugin| plugin.rerank(&within, call, &asked, &given, documents, Some(scores))).await;
+    let struck = search.strike(span::RERANK).await;
+    let called = guarded(plugin, struck, move |plugin| plugin.rerank(&within, call, &asked, &given, documents, Some(scores))).await;
     note_limits(plugin, &called.report, notes);
     record::rerank(search, profile, &rows, &candidates.rows, &called);
     let placed = match called.outcome {
@@ -224,9 +242,7 @@ pub(super) async fn rerank(
 fn note_limits(plugin: &Arc<Configured>, report: &CallReport, notes: &mut Notes) {
     let identity = &plugin.plugin.identity;
     for (limit, count) in report.dropped.by_limit() {
-        notes
-            .warnings
-            .push(format!("{} plugin {} reached {limit}: {count} items of its telemetry were dropped", identity.stage, identity.name));
+        notes.warn(format!("{} plugin {} reached {limit}: {count} items of its telemetry were dropped", identity.stage, identity.name));
     }
 }
 
@@ -249,12 +265,20 @@ fn reordered(list: &RankedList, scores: &[f32]) -> Vec<Placed> {
 }
 
 /// Runs a plugin call on a thread of its own and doesn't wait for it for ever.
-async fn guarded<T: Send + 'static>(plugin: &Arc<Configured>, body: impl FnOnce(&Configured) -> Called<T> + Send + 'static) -> Called<T> {
+/// `struck` is what was done to the stage on purpose.
+async fn guarded<T: Send + 'static>(
+    plugin: &Arc<Configured>,
+    struck: Result<(), String>,
+    body: impl FnOnce(&Configured) -> Called<T> + Send + 'static,
+) -> Called<T> {
     let identity = &plugin.plugin.identity;
     let failed = |cause, message| Called {
         outcome: Err(PluginFailure { name: identity.name.clone(), sha256: identity.sha256.clone(), cause, message }),
         report: CallReport::default(),
     };
+    if let Err(message) = struck {
+        return failed(Cause::Trap, message);
+    }
     let limit = plugin.plugin.call_time_max() + GRACE;
     let plugin = plugin.clone();
     match tokio::time::timeout(limit, blocking(move || body(&plugin))).await {
@@ -293,7 +317,7 @@ mod tests {
         decision.rm3 = gate.is_empty();
         let profile = QueryProfile { channels: index.to_vec(), ..QueryProfile::default() };
         let request = SearchRequest::pro(SearchProArguments { query: "x".into(), ..arguments }).unwrap();
-        let mut notes = Notes::default();
+        let mut notes = Notes::untold();
         settle(&mut decision, &profile, &request, &mut notes);
         let budgets = decision.budgets.iter().map(|budget| (budget.channel, budget.depth, budget.weight)).collect();
         (budgets, notes.degraded.iter().map(|part| part.cause.clone()).collect(), notes.warnings.join("; "))

@@ -18,7 +18,7 @@ use super::quarantine::{Quarantine, Verdict};
 use super::report::{CallReport, Called};
 use super::state::{CallContext, GuestSpan, HostState};
 use crate::telemetry::conventions::{attr, event};
-use crate::telemetry::{PluginCallFact, Span};
+use crate::telemetry::{Fact, PluginCall, Span};
 
 /// Bytes of a failure's message; plugins write them, and answers and spans repeat them.
 const MESSAGE_BYTES_MAX: usize = 1_024;
@@ -139,13 +139,14 @@ impl Configured {
         if report.dropped.total() > 0 {
             stage.set(attr::PLUGIN_DROPPED, report.dropped.total() as i64);
         }
-        stage.plugin_called(&PluginCallFact {
+        stage.record(&Fact::PluginCalled(PluginCall {
             stage: identity.stage,
             name: &identity.name,
             cause: outcome.as_ref().err().map(|failure| failure.cause.as_str()),
             seconds: report.guest_time.as_secs_f64(),
+            memory_bytes: report.memory_bytes_peak as u64,
             dropped: report.dropped.by_limit().collect(),
-        });
+        }));
         Called { outcome, report }
     }
 
@@ -179,7 +180,7 @@ impl Configured {
                 event::PLUGIN_QUARANTINED,
                 vec![opentelemetry::KeyValue::new("failures", i64::from(failures)), opentelemetry::KeyValue::new("time_ms", for_ms as i64)],
             );
-            stage.plugin_quarantined(stage_name, name);
+            stage.record(&Fact::PluginQuarantined { stage: stage_name, name });
         }
     }
 
@@ -256,7 +257,8 @@ impl Configured {
         drop(running);
         let guest_time = cpu.elapsed();
         stage.set(attr::PLUGIN_GUEST_US, guest_time.as_micros() as i64);
-        stage.set(attr::PLUGIN_MEMORY, store.data().limiter.memory_bytes_peak as i64);
+        let memory_bytes_peak = store.data().limiter.memory_bytes_peak;
+        stage.set(attr::PLUGIN_MEMORY, memory_bytes_peak as i64);
         if let Some(given) = fuel {
             stage.set(attr::PLUGIN_FUEL, given.saturating_sub(store.get_fuel().unwrap_or(0)) as i64);
         }
@@ -266,6 +268,7 @@ impl Configured {
         };
         *report = store.data_mut().end(own, failure.as_ref().map(|(cause, message)| (cause.as_str(), message.as_str())));
         report.guest_time = guest_time;
+        report.memory_bytes_peak = memory_bytes_peak;
         if let Some((cause, message)) = failure {
             // The store, and with it everything the guest had, ends here.
             return Err(self.failure(cause, message));
@@ -379,8 +382,7 @@ mod tests {
     #[test]
     fn a_call_that_nobody_records_calls_no_telemetry() {
         let folder = tempfile::tempdir().unwrap();
-        let telemetry =
-            |ledger_folder| Telemetry::start(TelemetrySettings { export: None, ledger_folder, record_query_text: true }).unwrap();
+        let telemetry = |ledger_folder| Telemetry::start(TelemetrySettings { ledger_folder, ..TelemetrySettings::default() }).unwrap();
         let (silent, kept) = (telemetry(None), telemetry(Some(folder.path().into())));
         let engine = PluginEngine::new(None, false).unwrap();
         let shipped = SHIPPED.iter().find(|shipped| shipped.stage == Stage::Fusion).unwrap();
@@ -403,5 +405,8 @@ mod tests {
         check(&kept, false, true);
         check(&silent, true, true);
         check(&silent, false, false);
+        // What a plugin says of a failure is repeated in spans and answers.
+        let long = configured.failure(Cause::PluginError, format!("a{}", "é".repeat(MESSAGE_BYTES_MAX)));
+        assert_eq!(long.message.len(), MESSAGE_BYTES_MAX - 1);
     }
 }

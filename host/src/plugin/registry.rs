@@ -19,7 +19,7 @@ use super::selftest;
 use super::set::{ActivePlugins, LoadedPlugins, PluginSet, names};
 use super::shipped::SHIPPED;
 use crate::telemetry::conventions::{attr, span};
-use crate::telemetry::{Operations, Span};
+use crate::telemetry::{Fact, Operations, Span};
 use crate::types::Stage;
 
 /// Bytes of a component's file. Interpreters in components have some tens of megabytes.
@@ -227,13 +227,13 @@ impl Plugins {
                 Ok(new) => {
                     changed += usize::from(new);
                     within.set(attr::PLUGIN_CHANGED, new);
-                    within.plugin_loaded(if new { "switched" } else { "unchanged" });
+                    within.record(&Fact::PluginLoaded { outcome: if new { "switched" } else { "unchanged" } });
                     None
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a plugin is refused; the version before it goes on serving");
                     within.fail(error.class(), &error.to_string());
-                    within.plugin_loaded("refused");
+                    within.record(&Fact::PluginLoaded { outcome: "refused" });
                     Some(refusal(path, &error))
                 }
             };
@@ -282,13 +282,13 @@ impl Plugins {
         match outcome {
             Ok(active) => {
                 self.switch(loaded, active, &within);
-                within.plugin_loaded("switched");
+                within.record(&Fact::PluginLoaded { outcome: "switched" });
                 control.stages = stages;
                 Ok(())
             }
             Err(error) => {
                 within.fail(error.class(), &error.to_string());
-                within.plugin_loaded("refused");
+                within.record(&Fact::PluginLoaded { outcome: "refused" });
                 Err(error)
             }
         }
@@ -310,9 +310,9 @@ impl Plugins {
         insert(&mut loaded, plugin.clone(), &slot)?;
         let active = self.activate(&loaded, &before.active, stages, within)?;
         let serves = active.values().any(|active| active.plugin.identity == plugin.identity);
-        if slot.own && !serves {
+        if let Some(stage) = self.of_stage(&plugin).filter(|_| !serves) {
             // Its stage was given to another plugin, so it has not been tested yet.
-            test(&plugin, &slot, within)?;
+            test(&under(plugin, stage), stage.cases.as_deref(), within)?;
         }
         self.switch(loaded, active, within);
         Ok(true)
@@ -323,17 +323,22 @@ impl Plugins {
         self.check(&bytes, path, slot, within)
     }
 
-    /// A plugin that works with its default parameters; a stage's own is tested with
-    /// its parameters when it is activated.
+    /// A plugin that works with its default parameters; one that a stage is configured
+    /// with is tested as the stage has it, when it is activated.
     fn check(&self, bytes: &[u8], path: &Path, slot: &Slot, within: &Span) -> Result<Arc<Plugin>, LoadError> {
         let plugin = Plugin::load(&self.engine, bytes, &path.display().to_string(), slot.stage, slot.terms.clone(), within)?;
-        // One that a stage names is tested as that stage has it, when it is activated.
-        let named = PluginSource::Named(plugin.identity.name.clone());
-        let of_stage = self.settings.stages.get(&plugin.identity.stage).is_some_and(|stage| stage.source == named);
-        if !slot.own && !of_stage {
-            test(&plugin, slot, within)?;
+        if self.of_stage(&plugin).is_none() {
+            test(&plugin, slot.cases, within)?;
         }
         Ok(plugin)
+    }
+
+    /// The stage that is configured with this plugin, by its file or by its name.
+    fn of_stage(&self, plugin: &Plugin) -> Option<&StageSettings> {
+        self.settings.stages.get(&plugin.identity.stage).filter(|stage| match &stage.source {
+            PluginSource::File(path) => path.display().to_string() == plugin.identity.source,
+            PluginSource::Named(name) => *name == plugin.identity.name,
+        })
     }
 
     /// The plugin of each stage; those that nothing has changed for are kept, warm as
@@ -349,10 +354,7 @@ impl Plugins {
         for (&stage, settings) in stages {
             let plugin = find(loaded, stage, &settings.source)?;
             check_pin(&plugin.identity.source, &plugin.identity.sha256, settings.sha256.as_deref())?;
-            let plugin = match &settings.terms {
-                Some(terms) if *terms != plugin.terms => plugin.under(terms.clone()),
-                _ => plugin,
-            };
+            let plugin = under(plugin, settings);
             let parameters = Json::Object(settings.parameters.clone()).to_string();
             let unchanged = before.get(&stage).filter(|old| {
                 let same = old.plugin.identity == plugin.identity && old.plugin.terms == plugin.terms;
@@ -451,10 +453,18 @@ impl Plugins {
     }
 }
 
+/// A plugin under the terms of a stage, where it has its own.
+fn under(plugin: Arc<Plugin>, stage: &StageSettings) -> Arc<Plugin> {
+    match &stage.terms {
+        Some(terms) if *terms != plugin.terms => plugin.under(terms.clone()),
+        _ => plugin,
+    }
+}
+
 /// Tests a plugin with its default parameters.
-fn test(plugin: &Arc<Plugin>, slot: &Slot, within: &Span) -> Result<(), LoadError> {
+fn test(plugin: &Arc<Plugin>, cases: Option<&Path>, within: &Span) -> Result<(), LoadError> {
     let configured = step(within, span::PLUGIN_CONFIGURE, |_| Configured::new(plugin.clone(), "{}".into()))?;
-    selftest::run(&configured, slot.cases, within)
+    selftest::run(&configured, cases, within)
 }
 
 fn insert(loaded: &mut LoadedPlugins, plugin: Arc<Plugin>, slot: &Slot) -> Result<(), LoadError> {

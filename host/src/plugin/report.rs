@@ -25,6 +25,8 @@ pub struct CallReport {
     pub telemetry_calls: u64,
     /// Processor time of the guest, with the host calls it made.
     pub guest_time: Duration,
+    /// Highest sum of the guest's memory; 0 when no instance was used.
+    pub memory_bytes_peak: usize,
     /// The stage span, and the guest's spans in the order in which they were opened; only
     /// of an observed call.
     pub spans: Vec<GuestSpanFact>,

@@ -318,4 +318,10 @@ mod tests {
         check(&[5, 6, 7], &[1.0, 0.9, 0.8], &[0.0; 5], Err("5 contributions"));
         check(&[5], &[1.0], &[f32::INFINITY, 0.0], Err("must be finite"));
     }
+
+    #[test]
+    fn what_a_gate_says_is_cut() {
+        assert_eq!(cut(format!("a{}", "é".repeat(REASON_BYTES_MAX))).len(), REASON_BYTES_MAX - 1);
+        assert_eq!(cut("short".into()), "short");
+    }
 }

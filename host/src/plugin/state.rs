@@ -359,7 +359,7 @@ impl log::Host for HostState {
             return Ok(());
         }
         call.left.log_lines -= 1;
-        let (name, trace_id) = (level_name(level), span.context().trace_id());
+        let (name, trace_id, message) = (level_name(level), span.context().trace_id(), span.redacted(message));
         match level {
             log::Level::Debug => tracing::debug!(target: "plugin", %trace_id, "{message}"),
             log::Level::Info => tracing::info!(target: "plugin", %trace_id, "{message}"),

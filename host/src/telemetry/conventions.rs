@@ -17,6 +17,9 @@ pub mod span {
     pub const RERANK: &str = "retrieval.rerank";
     pub const ENVELOPE: &str = "retrieval.envelope";
     pub const OPEN_FILE: &str = "file.open";
+    pub const GIT_BLAME: &str = "git.blame";
+    pub const GIT_HISTORY: &str = "git.history";
+    pub const REPORT_COMPOSE: &str = "report.compose";
     pub const VLLM_EMBED: &str = "vllm.embed_batch";
     pub const VLLM_RERANK: &str = "vllm.rerank";
     pub const VLLM_TOKEN_EMBED: &str = "vllm.token_embed";
@@ -34,12 +37,30 @@ pub mod span {
     pub const DOCUMENTS_LOOK_UP: &str = "documents.look_up";
 }
 
+/// The value of `request.stage` for a stage of a search; others are called by their span.
+pub fn request_stage(name: &'static str) -> &'static str {
+    match name {
+        span::PROFILE => "profile",
+        span::GATE => "gate",
+        span::GATHER => "gather",
+        span::FUSE => "fuse",
+        span::RECENCY => "boost",
+        span::HYDRATE => "hydrate",
+        span::RERANK => "rerank",
+        span::EXPLAIN => "explain",
+        span::ENVELOPE => "envelope",
+        other => other,
+    }
+}
+
 /// Attribute keys.
 pub mod attr {
     pub const MCP_METHOD: &str = "mcp.method.name";
     pub const MCP_TOOL: &str = "mcp.tool";
     pub const MCP_SESSION_ID: &str = "mcp.session_id";
     pub const MCP_RUN_ID: &str = "mcp.run_id";
+    /// What the client called the run, when another run has that id.
+    pub const MCP_CLIENT_RUN_ID: &str = "mcp.client_run_id";
     pub const MCP_PROTOCOL_VERSION: &str = "mcp.protocol.version";
     pub const MCP_RESPONSE_STATUS: &str = "mcp.response.status";
     pub const GEN_AI_TOOL_NAME: &str = "gen_ai.tool.name";
@@ -53,6 +74,7 @@ pub mod attr {
     pub const HTTP_STATUS: &str = "http.response.status_code";
 
     pub const QUERY_TEXT: &str = "retrieval.query_text";
+    pub const QUERY_SHA256: &str = "retrieval.query_sha256";
     pub const QUERY_LEN: &str = "retrieval.query_len";
     pub const QUERY_TERMS: &str = "retrieval.query_terms";
     pub const TOP_K: &str = "retrieval.top_k";
@@ -80,6 +102,15 @@ pub mod attr {
     pub const GENERATION: &str = "retrieval.index_generation";
     pub const WARNINGS: &str = "spanloom.warnings";
 
+    pub const STEP_STATUS: &str = "step.status";
+    pub const STEP_DURATION_US: &str = "step.duration_us";
+    pub const STEP_DETAIL: &str = "step.detail";
+    pub const MESSAGE: &str = "message";
+    pub const REASON: &str = "reason";
+    pub const PART: &str = "part";
+    pub const CAUSE: &str = "cause";
+    pub const INSTEAD: &str = "instead";
+
     pub const FAISS_INDEX_KIND: &str = "faiss.index_kind";
     pub const FAISS_METRIC: &str = "faiss.metric";
     pub const FAISS_DIM: &str = "faiss.dim";
@@ -106,6 +137,21 @@ pub mod attr {
 
     pub const FILE_PATH: &str = "file.path";
     pub const FILE_LINES: &str = "file.line_range";
+
+    /// `blame` or `history`.
+    pub const GIT_OP: &str = "git.op";
+    pub const GIT_PATH: &str = "git.path";
+    pub const GIT_LINES: &str = "git.line_range";
+    pub const GIT_LIMIT: &str = "git.limit";
+    /// The commit HEAD, where the walk began.
+    pub const GIT_COMMIT: &str = "git.commit";
+    /// Commits that were found.
+    pub const GIT_COMMITS: &str = "git.commits";
+    pub const GIT_HUNKS: &str = "git.hunks";
+    /// Commits that were looked at.
+    pub const GIT_COMMITS_WALKED: &str = "git.commits_walked";
+    /// The run or trace that is reported on.
+    pub const REPORT_ID: &str = "report.id";
 
     pub const PLUGIN_NAME: &str = "plugin.name";
     pub const PLUGIN_VERSION: &str = "plugin.version";
@@ -137,6 +183,7 @@ pub mod event {
     pub const GATING_DECISION: &str = "retrieval.gating.decision";
     pub const CHANNEL_BUDGET: &str = "retrieval.gating.budget";
     pub const DEGRADED: &str = "retrieval.degraded";
+    pub const WARNING: &str = "retrieval.warning";
     pub const PLUGIN_FAILED: &str = "plugin.failed";
     pub const PLUGIN_LIMIT: &str = "plugin.limit_reached";
     pub const PLUGIN_QUARANTINED: &str = "plugin.quarantined";
@@ -151,4 +198,11 @@ pub mod header {
     pub const SESSION_ID: &str = "x-session-id";
     pub const TRACEPARENT: &str = "traceparent";
     pub const TRACESTATE: &str = "tracestate";
+    pub const BAGGAGE: &str = "baggage";
+}
+
+/// Keys of W3C baggage.
+pub mod baggage {
+    pub const RUN_ID: &str = "run.id";
+    pub const SESSION_ID: &str = "session.id";
 }

@@ -51,6 +51,47 @@ pub fn render(lines: &[Json]) -> String {
     out
 }
 
+/// One line of a waterfall.
+pub struct Bar<'a> {
+    /// With the lines of the tree before it.
+    pub label: &'a str,
+    /// From the begin of the whole.
+    pub offset_ns: i128,
+    /// `None` for what did not end.
+    pub duration_us: Option<u64>,
+    /// How long it is drawn when it did not end.
+    pub open_us: u64,
+    pub failed: bool,
+    pub notes: &'a [String],
+}
+
+impl Bar<'_> {
+    /// Adds the line to `out`. `total_ns`, at least 1, is as wide as the waterfall.
+    pub fn draw(&self, out: &mut String, total_ns: i128) {
+        let cell = |ns: i128| ((ns * BAR_WIDTH as i128) / total_ns).clamp(0, BAR_WIDTH as i128 - 1) as usize;
+        let first = cell(self.offset_ns);
+        let last = cell(self.offset_ns + i128::from(self.duration_us.unwrap_or(self.open_us)) * 1_000);
+        let bar: String = (0..BAR_WIDTH).map(|x| if (first..=last).contains(&x) { '█' } else { '·' }).collect();
+        let time = self.duration_us.map_or_else(|| "unfinished".to_owned(), |us| format!("{:.3} ms", us as f64 / 1_000.0));
+        let mark = if self.failed { " ✗" } else { "" };
+        let notes = if self.notes.is_empty() { String::new() } else { format!("  {}", self.notes.join(", ")) };
+        // Writing to a String can't fail.
+        let _ = writeln!(out, "{:<46} {time:>12}  {bar}{mark}{notes}", self.label);
+    }
+}
+
+/// What of a span's attributes is worth a place on its line.
+pub fn notes(attributes: &Json) -> Vec<String> {
+    SHOWN
+        .iter()
+        .filter_map(|key| match &attributes[*key] {
+            Json::Null => None,
+            Json::String(text) => Some(text.clone()),
+            other => Some(format!("{}={other}", key.rsplit('.').next().unwrap_or(key))),
+        })
+        .collect()
+}
+
 struct Node {
     id: String,
     parent: Option<String>,
@@ -70,15 +111,6 @@ struct Scale {
 impl Node {
     fn read(line: &Json) -> Option<Node> {
         let at = time::OffsetDateTime::parse(line["at"].as_str()?, &time::format_description::well_known::Rfc3339).ok()?;
-        let attributes = &line["attributes"];
-        let notes = SHOWN
-            .iter()
-            .filter_map(|key| match &attributes[*key] {
-                Json::Null => None,
-                Json::String(text) => Some(text.clone()),
-                other => Some(format!("{}={other}", key.rsplit('.').next().unwrap_or(key))),
-            })
-            .collect();
         Some(Node {
             id: line["span_id"].as_str()?.to_owned(),
             parent: line["parent_span_id"].as_str().map(str::to_owned),
@@ -87,7 +119,7 @@ impl Node {
             duration_us: line["duration_us"].as_u64().unwrap_or(0),
             failed: line["status"] == "error",
             unfinished: false,
-            notes,
+            notes: notes(&line["attributes"]),
         })
     }
 }
@@ -108,17 +140,15 @@ fn draw(
         Some(true) => ("└─ ", "   "),
         Some(false) => ("├─ ", "│  "),
     };
-    let label = format!("{indent}{elbow}{}", span.name);
-    let offset_ns = span.start_ns - scale.start;
-    let cell = |ns: i128| ((ns * BAR_WIDTH as i128) / scale.total_ns).clamp(0, BAR_WIDTH as i128 - 1) as usize;
-    let first = cell(offset_ns);
-    let last = cell(offset_ns + i128::from(span.duration_us) * 1_000);
-    let bar: String = (0..BAR_WIDTH).map(|x| if (first..=last).contains(&x) { '█' } else { '·' }).collect();
-    let time = if span.unfinished { "unfinished".to_owned() } else { format!("{:.3} ms", span.duration_us as f64 / 1_000.0) };
-    let mark = if span.failed { " ✗" } else { "" };
-    let notes = if span.notes.is_empty() { String::new() } else { format!("  {}", span.notes.join(", ")) };
-    // Writing to a String can't fail.
-    let _ = writeln!(out, "{label:<46} {time:>12}  {bar}{mark}{notes}");
+    let bar = Bar {
+        label: &format!("{indent}{elbow}{}", span.name),
+        offset_ns: span.start_ns - scale.start,
+        duration_us: (!span.unfinished).then_some(span.duration_us),
+        open_us: 0,
+        failed: span.failed,
+        notes: &span.notes,
+    };
+    bar.draw(out, scale.total_ns);
     let below = format!("{indent}{below}");
     let mine = children.get(&Some(at)).map_or(&[][..], Vec::as_slice);
     for (number, child) in mine.iter().enumerate() {

@@ -71,7 +71,7 @@ pub(super) fn engine(loaded: &Loaded) -> Result<PluginEngine, Failure> {
 
 /// Telemetry that nobody hears.
 pub(super) fn silent() -> Result<Telemetry, Failure> {
-    Telemetry::start(TelemetrySettings { export: None, ledger_folder: None, record_query_text: true }).map_err(Failure::failed)
+    Telemetry::start(TelemetrySettings::default()).map_err(Failure::failed)
 }
 
 /// Everything that the configuration loads.

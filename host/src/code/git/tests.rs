@@ -1,67 +1,7 @@
 use super::*;
+use crate::code::test_repo::Repo;
 use std::cell::Cell;
 use std::fs;
-use std::process::Command;
-
-/// A repository made with git's command line, the oracle of these tests.
-struct Repo {
-    folder: tempfile::TempDir,
-    /// Seconds since 1970 of the next commit.
-    time_s: Cell<i64>,
-}
-
-impl Repo {
-    fn new() -> Self {
-        let repo = Self { folder: tempfile::tempdir().unwrap(), time_s: Cell::new(1_700_000_000) };
-        repo.git(&["init", "--quiet", "--initial-branch=main"]);
-        repo
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn run(&self, folder: &Path, args: &[&str]) -> (bool, String) {
-        let date = format!("{} +0000", self.time_s.get());
-        let output = Command::new("git")
-            .args(args)
-            .current_dir(folder)
-            .env_remove("GIT_DIR")
-            .env_remove("GIT_WORK_TREE")
-            .envs([("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_NOSYSTEM", "1")])
-            .envs([("GIT_AUTHOR_NAME", "A"), ("GIT_AUTHOR_EMAIL", "a@example.org")])
-            .envs([("GIT_COMMITTER_NAME", "C"), ("GIT_COMMITTER_EMAIL", "c@example.org")])
-            .envs([("GIT_AUTHOR_DATE", "1600000000 +0000"), ("GIT_COMMITTER_DATE", &date)])
-            .output()
-            .unwrap();
-        (output.status.success(), String::from_utf8(output.stdout).unwrap().trim().to_owned())
-    }
-
-    fn git(&self, args: &[&str]) -> String {
-        let (success, output) = self.run(self.path(), args);
-        assert!(success, "git {args:?}");
-        output
-    }
-
-    fn write(&self, path: &str, content: &str) {
-        let path = self.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    /// Commits everything, `gap_s` after the commit before.
-    fn commit(&self, gap_s: i64) -> String {
-        self.time_s.set(self.time_s.get() + gap_s);
-        self.git(&["add", "--all"]);
-        self.git(&["commit", "--quiet", "--allow-empty", "--message=m"]);
-        self.git(&["rev-parse", "HEAD"])
-    }
-
-    fn write_commit(&self, path: &str, content: &str) -> String {
-        self.write(path, content);
-        self.commit(1)
-    }
-}
 
 fn facts(root: &Path, paths: &[&str]) -> GitFacts {
     git_facts(root, paths, &GitLimits::default()).unwrap().unwrap()
@@ -217,6 +157,16 @@ fn folders_outside_a_work_tree_have_no_facts() {
     assert!(matches!(head_state(&plain.path().join("missing")), Err(GitError::Root { .. })));
     repo.write(".git/config", "[core\n");
     assert!(matches!(head_state(repo.path()), Err(GitError::Open { .. })));
+}
+
+#[test]
+fn a_missing_commit_is_an_error_and_no_beginning() {
+    let repo = Repo::new();
+    let first = repo.write_commit("a", "1");
+    repo.write_commit("b", "1");
+    fs::remove_file(repo.path().join(".git/objects").join(&first[..2]).join(&first[2..])).unwrap();
+    let error = git_facts(repo.path(), &["a"], &GitLimits::default()).unwrap_err();
+    assert_eq!(error.class(), "git_object_missing", "{error:?}");
 }
 
 #[test]

@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::VllmError;
 use super::wire::{error_message, read, read_start, retry_after_ms};
 use crate::models::EmbedError;
-use crate::telemetry::conventions::{attr, event, header};
-use crate::telemetry::{Span, traceparent};
+use crate::telemetry::Span;
+use crate::telemetry::conventions::{attr, event};
 
 /// A host that doesn't take a connection in this time won't; below the time of an attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -201,8 +201,8 @@ impl Service {
 
     async fn attempt<R: Serialize>(&self, call: &Call<'_, R>) -> Result<Answered, Failure> {
         let mut request = self.http.post(self.endpoint.clone()).json(call.request);
-        if let Some(context) = call.span.map(Span::context).filter(|context| context.is_valid()) {
-            request = request.header(header::TRACEPARENT, traceparent(context));
+        for (name, value) in call.span.map(Span::headers).unwrap_or_default() {
+            request = request.header(name, value);
         }
         let mut response = request.send().await.map_err(|error| self.broken(error))?;
         let status = response.status();

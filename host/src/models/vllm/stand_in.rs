@@ -148,8 +148,7 @@ impl Traced {
     pub fn new() -> Traced {
         let folder = tempfile::tempdir().unwrap();
         let telemetry =
-            Telemetry::start(TelemetrySettings { export: None, ledger_folder: Some(folder.path().into()), record_query_text: false })
-                .unwrap();
+            Telemetry::start(TelemetrySettings { ledger_folder: Some(folder.path().into()), ..TelemetrySettings::default() }).unwrap();
         let run = telemetry.run("semantic_search", &Caller::default(), json!({}));
         Traced { folder, telemetry, run }
     }
@@ -161,7 +160,7 @@ impl Traced {
     /// The ledger's lines about models, in their order.
     pub fn lines(self) -> Vec<Json> {
         let id = self.run.id.clone();
-        self.run.finish("ok", json!({}));
+        self.run.succeed(json!({}));
         self.telemetry.flush();
         let path = ledger::find(self.folder.path(), &id).unwrap().unwrap();
         let lines = ledger::read(&path).unwrap();
