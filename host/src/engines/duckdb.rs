@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use duckdb::{AccessMode, Config, Connection, params, params_from_iter};
 
 use crate::index::catalog::{FileRow, NewChunk, SkippedRow};
+use crate::index::role::Role;
 use crate::types::ChunkId;
 
 pub use ledgers::{RunFilter, RunList, RunRow, list_runs};
@@ -26,11 +27,12 @@ const SCHEMA: &str = "
 CREATE TABLE files (
     file_id INTEGER NOT NULL, root INTEGER NOT NULL, path VARCHAR NOT NULL, language VARCHAR NOT NULL,
     size_bytes UBIGINT NOT NULL, modified_ns BIGINT NOT NULL, content_hash VARCHAR NOT NULL,
-    commit_id VARCHAR, commit_time_s BIGINT, fallback BOOLEAN NOT NULL
+    commit_id VARCHAR, commit_time_s BIGINT, fallback BOOLEAN NOT NULL, role VARCHAR NOT NULL, document VARCHAR
 );
 CREATE TABLE chunks (
     chunk_id UBIGINT PRIMARY KEY, file_id INTEGER NOT NULL, start_line INTEGER NOT NULL, end_line INTEGER NOT NULL,
-    symbol VARCHAR, kind VARCHAR NOT NULL, definitions VARCHAR NOT NULL, text VARCHAR NOT NULL
+    symbol VARCHAR, kind VARCHAR NOT NULL, definitions VARCHAR NOT NULL,
+    comments VARCHAR NOT NULL, calls VARCHAR NOT NULL, text VARCHAR NOT NULL
 );
 CREATE TABLE skipped (root INTEGER NOT NULL, path VARCHAR NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL);
 ";
@@ -70,6 +72,8 @@ impl CatalogWriter {
                 file.commit,
                 file.commit_time_s,
                 file.fallback,
+                file.role.as_str(),
+                file.document,
             ])?;
         }
         Ok(appender.flush()?)
@@ -88,6 +92,8 @@ impl CatalogWriter {
                 chunk.symbol,
                 chunk.kind,
                 chunk.definitions,
+                chunk.comments,
+                chunk.calls,
                 chunk.text,
             ])?;
         }
@@ -132,7 +138,7 @@ pub struct StatementFacts {
 
 /// Files are few and in memory: a join here would cost five times the look-up itself.
 const HYDRATE: &str =
-    "SELECT chunk_id, file_id, start_line, end_line, symbol, kind, definitions, text FROM chunks WHERE chunk_id IN (?, …)";
+    "SELECT chunk_id, file_id, start_line, end_line, symbol, kind, definitions, comments, calls, text FROM chunks WHERE chunk_id IN (?, …)";
 
 impl Catalog {
     /// # Errors
@@ -170,7 +176,7 @@ impl Catalog {
     pub fn files(&self) -> Result<Vec<FileRow>, CatalogError> {
         self.with_connection(|connection| {
             let mut statement = connection.prepare(
-                "SELECT file_id, root, path, language, size_bytes, modified_ns, content_hash, commit_id, commit_time_s, fallback FROM files ORDER BY file_id",
+                "SELECT file_id, root, path, language, size_bytes, modified_ns, content_hash, commit_id, commit_time_s, fallback, role, document FROM files ORDER BY file_id",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(FileRow {
@@ -184,6 +190,8 @@ impl Catalog {
                     commit: row.get(7)?,
                     commit_time_s: row.get(8)?,
                     fallback: row.get(9)?,
+                    role: Role::named(&row.get::<_, String>(10)?),
+                    document: row.get(11)?,
                 })
             })?;
             rows.collect()
@@ -209,7 +217,7 @@ impl Catalog {
     pub fn chunks(&self) -> Result<Vec<NewChunk>, CatalogError> {
         self.with_connection(|connection| {
             let mut statement = connection
-                .prepare("SELECT chunk_id, file_id, start_line, end_line, symbol, kind, definitions, text FROM chunks ORDER BY chunk_id")?;
+                .prepare("SELECT chunk_id, file_id, start_line, end_line, symbol, kind, definitions, comments, calls, text FROM chunks ORDER BY chunk_id")?;
             let rows = statement.query_map([], chunk)?;
             rows.collect()
         })
@@ -257,7 +265,9 @@ fn chunk(row: &duckdb::Row<'_>) -> duckdb::Result<NewChunk> {
         symbol: row.get(4)?,
         kind: row.get(5)?,
         definitions: row.get(6)?,
-        text: row.get(7)?,
+        comments: row.get(7)?,
+        calls: row.get(8)?,
+        text: row.get(9)?,
     })
 }
 
@@ -294,6 +304,8 @@ mod tests {
             commit: (id == 0).then(|| "c0ffee".into()),
             commit_time_s: (id == 0).then_some(7),
             fallback: id == 1,
+            role: if id == 1 { Role::Test } else { Role::Source },
+            document: (id == 1).then(|| "d1".into()),
         };
         let files = [file(0, "a.rs"), file(1, "ü \"'.rs")];
         let chunks: Vec<NewChunk> = (0..100)
@@ -305,6 +317,8 @@ mod tests {
                 symbol: (id % 3 == 0).then(|| format!("S::{id}")),
                 kind: "definition".into(),
                 definitions: "S".into(),
+                comments: "Says so.".into(),
+                calls: "f g".into(),
                 text: format!("text {id}\n"),
             })
             .collect();

@@ -1,5 +1,6 @@
 //! What the catalog knows: the rows, without the database that keeps them.
 
+use super::role::Role;
 use crate::types::ChunkId;
 
 /// An indexed file.
@@ -18,6 +19,9 @@ pub struct FileRow {
     pub commit_time_s: Option<i64>,
     /// Its language has a grammar, but it was cut into windows of lines.
     pub fallback: bool,
+    pub role: Role,
+    /// The id of the record, where this is a record and no file.
+    pub document: Option<String>,
 }
 
 /// A chunk as the catalog has it.
@@ -33,6 +37,10 @@ pub struct NewChunk {
     pub kind: String,
     /// Names defined here, separated by spaces.
     pub definitions: String,
+    /// Comments and documentation strings in the text, without their marks.
+    pub comments: String,
+    /// Names that are called here, each once, separated by spaces.
+    pub calls: String,
     pub text: String,
 }
 
@@ -43,6 +51,8 @@ pub struct ChunkRow {
     /// As clients know it.
     pub path: String,
     pub language: String,
+    /// The id of the record, where this is no file.
+    pub document: Option<String>,
     pub start_line: u32,
     pub end_line: u32,
     pub symbol: Option<String>,

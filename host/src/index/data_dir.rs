@@ -135,6 +135,7 @@ impl DataDir {
                 fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
             }
         }
+        self.remove_old()?;
         Ok(BuildLock { file })
     }
 
@@ -152,13 +153,12 @@ impl DataDir {
     }
 
     /// Gives a finished build its name and points to it. All others are removed but
-    /// the one that served before: readers may still have that open. Until the last rename the old
-    /// generation serves, whenever the process is killed.
+    /// the one that served before. Until the last rename the old generation serves,
+    /// whenever the process is killed.
     ///
     /// # Errors
     /// When a rename fails; the old generation goes on serving.
     pub fn publish(&self, _lock: &BuildLock, folder: &Path, name: &str) -> Result<(), DataDirError> {
-        let before = self.current().ok();
         let named = self.generation(name);
         let pointer = self.path.join(CURRENT_FILE);
         let next = self.path.join("CURRENT.next");
@@ -170,12 +170,22 @@ impl DataDir {
         io(&next, file.write_all(format!("{name}\n").as_bytes()).and_then(|()| file.sync_all()))?;
         io(&pointer, fs::rename(&next, &pointer))?;
         io(&pointer, sync_folder(&self.path))?;
-        // What is old may stay when it can't be removed: the next build tries again.
-        for other in self.generations()? {
-            if other == name || Some(&other) == before.as_ref() {
-                continue;
-            }
-            if let Err(error) = fs::remove_dir_all(self.generation(&other)) {
+        self.remove_old()?;
+        Ok(())
+    }
+
+    /// Removes all generations but the current one and the one that served before it:
+    /// readers may still have that open. Newer ones were named by a build that was
+    /// killed before it pointed to them. What can't be removed stays for the next build.
+    fn remove_old(&self) -> Result<(), DataDirError> {
+        let current = match self.current() {
+            Err(DataDirError::NoIndex(_)) => None,
+            found => Some(found?),
+        };
+        let names = self.generations()?;
+        let before = names.iter().filter(|name| current.as_ref().is_some_and(|current| *name < current)).next_back();
+        for other in names.iter().filter(|name| Some(*name) != current.as_ref() && Some(*name) != before) {
+            if let Err(error) = fs::remove_dir_all(self.generation(other)) {
                 tracing::warn!(generation = other, %error, "an old generation could not be removed");
             }
         }
@@ -231,5 +241,24 @@ mod tests {
         assert!(data.current().is_err());
         drop(data.lock().unwrap());
         assert!(!partial.exists());
+    }
+
+    #[test]
+    fn a_crash_while_publishing_is_tidied_up_by_the_next_build() {
+        let root = tempfile::tempdir().unwrap();
+        let data = DataDir::new(root.path());
+        let lock = data.lock().unwrap();
+        for _ in 0..3 {
+            let (folder, name) = data.begin(&lock).unwrap();
+            data.publish(&lock, &folder, &name).unwrap();
+        }
+        drop(lock);
+        // Killed before the oldest was removed, and another time before the pointer moved.
+        for left in ["g000001", "g000004"] {
+            fs::create_dir_all(data.generation(left)).unwrap();
+        }
+        drop(data.lock().unwrap());
+        assert_eq!(data.generations().unwrap(), ["g000002", "g000003"]);
+        assert_eq!(data.current().unwrap(), "g000003");
     }
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::engines::faiss::VectorIndexInfo;
 
 /// Version of the layout of a generation's folder.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 pub const MANIFEST_FILE: &str = "manifest.json";
 pub const CATALOG_FILE: &str = "catalog.duckdb";
@@ -246,8 +246,8 @@ pub(crate) mod tests {
         check("has 4 bytes; the manifest says 5 bytes");
         let path = folder.path().join(MANIFEST_FILE);
         let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text.replace("\"format\": 1", "\"format\": 0")).unwrap();
-        check("has index format 0; this program reads 1");
+        fs::write(&path, text.replace("\"format\": 2", "\"format\": 0")).unwrap();
+        check("has index format 0; this program reads 2");
         fs::write(&path, &text[..text.len() / 2]).unwrap();
         check("truncated or damaged");
     }

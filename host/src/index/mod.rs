@@ -6,6 +6,7 @@ pub mod chunk;
 pub mod data_dir;
 pub mod manifest;
 mod read;
+pub mod role;
 pub mod scan;
 pub mod snapshot;
 pub mod tokenize;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::catalog::{FileRow, NewChunk, SkippedRow};
 use super::chunk::{ChunkKind, ChunkLimits, Language, chunk_source};
+use super::role::Role;
 use super::scan::{FileContent, ScanLimits, ScannedFile, Skipped, content_hash, read_file};
 use crate::types::ChunkId;
 
@@ -139,6 +140,8 @@ fn read_one(
         commit: None,
         commit_time_s: None,
         fallback: false,
+        role: Role::of(&file.path, &text),
+        document: None,
     };
     if let Some((before, chunks)) = known.filter(|(before, _)| before.content_hash == row.content_hash) {
         return Outcome::Kept(
@@ -159,6 +162,8 @@ fn read_one(
             symbol: chunk.symbol,
             kind: kind_name(chunk.kind).into(),
             definitions: chunk.definitions.join(" "),
+            comments: chunk.comments,
+            calls: chunk.calls.join(" "),
             text: chunk.text,
         })
         .collect();

@@ -182,6 +182,7 @@ impl ChunkTable {
             id: chunk.id,
             path: self.paths.get(chunk.file as usize)?.clone(),
             language: file.language.clone(),
+            document: file.document.clone(),
             start_line: chunk.start_line,
             end_line: chunk.end_line,
             symbol: chunk.symbol,

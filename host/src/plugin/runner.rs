@@ -145,6 +145,7 @@ fn chunk(document: &cases::Document) -> ChunkRow {
         symbol: document.symbol.clone(),
         definitions: document.definitions.clone().unwrap_or_default(),
         text: document.text.clone().unwrap_or_default(),
+        document: None,
         commit: None,
         commit_time_s: document.commit_time,
     }

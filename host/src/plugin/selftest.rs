@@ -144,6 +144,7 @@ fn candidates() -> Vec<(&'static str, Rows)> {
         symbol: symbol.map(str::to_owned),
         definitions: symbol.unwrap_or_default().to_owned(),
         text: text.into(),
+        document: None,
         commit: None,
         commit_time_s: None,
     };

@@ -205,6 +205,7 @@ fn documents(rows: usize) -> DocumentRows {
             "/// Matches a path to a route.\npub fn route_{id}(path: &str) {{\n{}}}\n",
             "    let layer = self.layers.get(path)?;\n".repeat(30)
         ),
+        document: None,
         commit: None,
         commit_time_s: None,
     };

@@ -82,6 +82,8 @@ impl<'a> Lines<'a> {
             symbol: None,
             kind: ChunkKind::Window,
             definitions: Vec::new(),
+            comments: String::new(),
+            calls: Vec::new(),
             text: text.to_owned(),
         }
     }

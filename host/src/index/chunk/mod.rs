@@ -58,6 +58,10 @@ pub struct Chunk {
     /// The names, without their containers, of what is defined here (in Markdown: the headings), in order, each once.
     /// A function that was cut in pieces is defined in the first.
     pub definitions: Vec<String>,
+    /// The comments and documentation strings among the lines, without their marks.
+    pub comments: String,
+    /// The names, without receivers or modules, of what is called here, in order, each once.
+    pub calls: Vec<String>,
     /// The lines as they stand in the file, without the last line ending. At most [`ChunkLimits::bytes_max`] bytes: a
     /// single line that is longer is cut there, at a character border.
     pub text: String,
