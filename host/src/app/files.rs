@@ -204,6 +204,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn paths_are_relative_within_the_roots_and_bounded() {
+        assert!(check_path("src/lib.rs").is_ok());
+        assert!(check_path(&"x".repeat(PATH_BYTES_MAX)).is_ok());
+        for bad in ["", "/etc/passwd", "../secret", "a/../../b", &"x".repeat(PATH_BYTES_MAX + 1)] {
+            let message = check_path(bad).unwrap_err().to_string();
+            assert!(message.contains("`path`") && message.chars().count() < PATH_CHARS_RECORDED + 200, "{message}");
+        }
+    }
+
+    #[test]
     fn lines_are_held_against_the_file_and_the_bound() {
         let check = |start: Option<u32>, end: Option<u32>, total: u32| {
             let lines = WantedLines::check(start, end).and_then(|lines| lines.within(total, "a"));

@@ -87,7 +87,8 @@ pub(super) async fn embed(
     }
     let stage = search.stage(parent, span::EMBED);
     let info = dense.embedder.info();
-    stage.set(attr::VLLM_MODE, if info.kind == "vllm" { "http" } else { "builtin" });
+    let mode = if info.kind == "vllm" { "http" } else { "builtin" };
+    stage.set(attr::VLLM_MODE, mode);
     stage.set(attr::VLLM_MODEL_NAME, info.model.clone());
     stage.set(attr::VLLM_EMBED_DIM, info.dimension as i64);
     stage.set(attr::VLLM_BATCH, 1_i64);
@@ -106,7 +107,6 @@ pub(super) async fn embed(
         dense.embedder.embed_query(&profile.text, &stage).await
     };
     let embedded = tokio::time::timeout(limit, embedded).await;
-    let mode = if info.kind == "vllm" { "http" } else { "builtin" };
     stage.record(&Fact::Embedded { mode, texts: 1, seconds: began.elapsed().as_secs_f64() });
     let vector = match embedded {
         Ok(Ok(Some(vector))) if vector.len() == dense.index.info().dimension => Some(vector.into()),
