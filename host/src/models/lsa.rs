@@ -2,15 +2,16 @@
 //! In: texts and a tokenizer. Out: a model that turns a text into a vector of unit length.
 //!
 //! Deerwester et al., JASIS 41(6), 1990: texts become tf-idf rows, the rows are projected on the
-//! leading right singular vectors of their matrix. Terms that occur in the same texts end up near
-//! each other. A seed and a corpus give the same bits on any number of threads.
+//! leading right singular vectors of their matrix, each direction weighted with its singular value:
+//! what many texts share counts for more than what few do. Terms that occur in the same texts end up
+//! near each other. A seed and a corpus give the same bits on any number of threads.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use rayon::prelude::*;
 
-use super::linalg::{DenseRows, RangeFinder, SparseRows, add_scaled};
+use super::linalg::{DenseRows, RangeFinder, SparseRows, TruncatedSvd, add_scaled};
 
 /// Calls the sink with each token of a text.
 pub type Tokenizer<'a> = dyn Fn(&str, &mut dyn FnMut(&str)) + Sync + 'a;
@@ -99,7 +100,8 @@ pub struct LsaModel {
     vocabulary: HashMap<Box<str>, u32>,
     /// Inverse document frequency by term, positive.
     idf: Vec<f32>,
-    /// Right singular vectors as columns: terms × dimension.
+    /// Right singular vectors as columns, times their singular values over the largest: terms ×
+    /// dimension.
     basis: DenseRows,
 }
 
@@ -127,10 +129,12 @@ impl LsaModel {
             power_iterations: options.power_iterations,
             seed: options.seed,
         };
-        let basis = finder.right_singular_vectors(&weights);
-        if basis.columns() == 0 {
+        let TruncatedSvd { right: mut basis, values } = finder.truncated_svd(&weights);
+        let Some(largest) = values.first() else {
             return Err(LsaError::NoUsableTerm);
-        }
+        };
+        let shares: Vec<f32> = values.iter().map(|value| value / largest).collect();
+        basis.scale_columns(&shares);
         Ok(LsaModel { vocabulary, idf, basis })
     }
 
@@ -139,7 +143,7 @@ impl LsaModel {
         self.basis.columns()
     }
 
-    /// The vector of a text, of unit length: `Vᵀx / |Vᵀx|` for its tf-idf vector `x`. `None` when
+    /// The vector of a text, of unit length: `ΣVᵀx / |ΣVᵀx|` for its tf-idf vector `x`. `None` when
     /// no term of it is known.
     pub fn embed(&self, text: &str, tokenizer: &Tokenizer) -> Option<Vec<f32>> {
         let mut vector = vec![0.0; self.dimension()];
