@@ -406,7 +406,7 @@ fn what_is_no_plugin_is_refused_by_name() {
         ("describe_nameless", "`describe` failed: has no `name`"),
         ("describe_spins", "`describe` failed: deadline"),
         ("describe_traps", "`describe` failed: trap.unreachable"),
-        ("gate", "exports `spanloom:search/gate@0.1.1`"),
+        ("gate", "exports `spanloom:search/gate@0.1.2`"),
     ] {
         check(&component(example), part);
     }
