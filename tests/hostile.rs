@@ -73,6 +73,8 @@ const GATE: &[Mode] = &[
     ("long_class", Some("bad_output"), &[]),
     ("boundless_depth", None, &[]),
     ("many_reasons", None, &[]),
+    ("asks_terms", None, &[]),
+    ("asks_rows", Some("denied"), &[]),
 ];
 
 const RERANK: &[Mode] = &[
@@ -83,6 +85,9 @@ const RERANK: &[Mode] = &[
     ("text_flood", Some("contract"), &[]),
     ("asks_texts", None, &[]),
     ("asks_facts", None, &[]),
+    ("asks_evidence", None, &[]),
+    ("asks_terms", None, &[]),
+    ("asks_strange_row", Some("contract"), &[]),
     ("asks_late", Some("denied"), &[]),
     ("asks_cross", Some("denied"), &[]),
 ];

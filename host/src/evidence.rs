@@ -106,7 +106,9 @@ impl IndexEvidence {
         }
         let known: Vec<Row<'_>> = rows.iter().map(|row| self.row(row)).collect();
         match best_files(&self.snapshot, &self.profile.terms) {
-            Ok(best) => found.add(FILES_COLUMN, known.iter().map(|row| row.file.and_then(|file| best.get(&file.id)).copied().unwrap_or(0.0))),
+            Ok(best) => {
+                found.add(FILES_COLUMN, known.iter().map(|row| row.file.and_then(|file| best.get(&file.id)).copied().unwrap_or(0.0)))
+            }
             Err(error) => found.missing.push(format!("column {FILES_COLUMN}: {error}")),
         }
         let newest_s = self.snapshot.chunks.newest_commit_s();
@@ -130,8 +132,10 @@ impl IndexEvidence {
     /// The row's own score and rank in a channel's list; 0 for both where it isn't in it.
     fn add_channel(&self, channel: ChannelName, rows: &[&ChunkRow], found: &mut Found) {
         let lists = self.found.iter().filter(|(name, _)| *name == channel).map(|(_, list)| list);
-        let places: HashMap<ChunkId, (f32, usize)> =
-            lists.flat_map(|list| list.ids.iter().zip(list.scores.iter().zip(1..))).map(|(id, (score, rank))| (*id, (*score, rank))).collect();
+        let places: HashMap<ChunkId, (f32, usize)> = lists
+            .flat_map(|list| list.ids.iter().zip(list.scores.iter().zip(1..)))
+            .map(|(id, (score, rank))| (*id, (*score, rank)))
+            .collect();
         let place = |row: &&ChunkRow| places.get(&row.id).copied().unwrap_or_default();
         found.add(channel.as_str(), rows.iter().map(|row| place(row).0));
         found.add(rank_column(channel), rows.iter().map(|row| place(row).1 as f32));

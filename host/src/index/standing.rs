@@ -2,6 +2,7 @@
 //! it defines. Counted once, when a generation is written, and kept in one small file.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::path::Path;
 
@@ -61,12 +62,11 @@ impl Standings {
     /// What DuckDB says.
     pub fn count(catalog: &Catalog) -> Result<Standings, CatalogError> {
         let ids: Vec<ChunkId> = catalog.chunk_files()?.into_iter().map(|(id, _)| id).collect();
-        let mut names = Names::new(ids.len(), catalog.files()?.len());
+        let mut names = Names::default();
         // Ids that are not there get a place beyond the end, where nothing is counted.
         let place = |id| ids.binary_search(&id).unwrap_or(ids.len());
-        catalog.names(&mut |id, file, definitions, calls| names.define(Named { place: place(id), file, definitions, calls }))?;
-        catalog.names(&mut |id, file, definitions, calls| names.call(Named { place: place(id), file, definitions, calls }))?;
-        Ok(names.standings())
+        catalog.names(&mut |id, file, definitions, calls| names.add(Named { place: place(id), file, definitions, calls }))?;
+        Ok(names.standings(ids.len(), catalog.files()?.len()))
     }
 
     /// Little endian: a position and calls for each chunk, then chunks and calls for each
@@ -97,7 +97,7 @@ impl Standings {
     }
 }
 
-/// What is known of one name that is defined somewhere.
+/// What is known of one name.
 #[derive(Clone, Copy, Default)]
 struct Name {
     /// Chunks and files that define it.
@@ -109,135 +109,134 @@ struct Name {
     last_file: u32,
 }
 
-/// Counts in two passes over the same rows, file by file: first what is defined, then
-/// what is called.
+/// A chunk whose names were read.
+#[derive(Clone, Copy)]
+struct Row {
+    place: usize,
+    file: u32,
+    /// Where its names end in [`Names::defined`] and [`Names::called`]; they begin where
+    /// those of the row before end.
+    defined_end: usize,
+    called_end: usize,
+}
+
+/// Every name of an index as a number, and where it is defined and called.
+#[derive(Default)]
 struct Names {
-    by_name: HashMap<Box<str>, u32>,
+    /// By [`hash`] of the name: its letters themselves are not needed.
+    numbers: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
     names: Vec<Name>,
-    /// Per chunk in the order of the passes: its place and file, and the end of its names in
-    /// `defined`.
-    rows: Vec<(usize, u32, u32)>,
+    rows: Vec<Row>,
     defined: Vec<u32>,
-    chunks: Vec<(u32, f32)>,
-    files: Vec<(u32, f32)>,
-    /// The row that the second pass is at.
-    at: usize,
-    /// Where the rows of its file end.
-    file_end: usize,
-    /// The different names that its file defines, ascending.
-    own: Vec<u32>,
+    called: Vec<u32>,
 }
 
 impl Names {
-    fn new(chunks: usize, files: usize) -> Names {
-        Names {
-            by_name: HashMap::new(),
-            names: Vec::new(),
-            rows: Vec::with_capacity(chunks),
-            defined: Vec::new(),
-            chunks: vec![(0, 0.0); chunks],
-            files: vec![(0, 0.0); files],
-            at: 0,
-            file_end: 0,
-            own: Vec::new(),
-        }
-    }
-
-    /// The first pass. Rows of a file come together, in the order of their lines.
-    fn define(&mut self, row: Named<'_>) {
+    /// Takes the next row. Rows of a file come together, in the order of their lines.
+    fn add(&mut self, row: Named<'_>) {
         let begin = self.defined.len();
         for word in row.definitions.split(' ').filter(|word| !word.is_empty()) {
-            let id = match self.by_name.get(word) {
-                Some(id) => *id,
-                None => {
-                    let id = self.names.len() as u32;
-                    self.by_name.insert(word.into(), id);
-                    self.names.push(Name::default());
-                    id
-                }
-            };
-            if self.defined[begin..].contains(&id) {
+            let number = self.number(word);
+            if self.defined[begin..].contains(&number) {
                 continue;
             }
-            self.defined.push(id);
-            let name = &mut self.names[id as usize];
+            self.defined.push(number);
+            let name = &mut self.names[number as usize];
             name.chunks += 1;
             name.files += u32::from(name.last_file != row.file + 1);
             name.last_file = row.file + 1;
         }
-        if let Some(file) = self.files.get_mut(row.file as usize) {
-            file.0 += 1;
-            if let Some(chunk) = self.chunks.get_mut(row.place) {
-                chunk.0 = file.0;
-            }
-        }
-        self.rows.push((row.place, row.file, self.defined.len() as u32));
-    }
-
-    /// The second pass, over the same rows in the same order. A chunk's calls of its own
-    /// names don't count for it, nor a file's for the file.
-    fn call(&mut self, row: Named<'_>) {
-        if self.at == self.file_end {
-            self.enter_file();
-        }
-        let own = self.names_of(self.at);
-        self.at += 1;
-        let (mut of_chunk, mut of_file) = (0.0, 0.0);
         for word in row.calls.split(' ').filter(|word| !word.is_empty()) {
-            let Some(id) = self.by_name.get(word) else { continue };
-            let name = &mut self.names[*id as usize];
-            name.callers += 1;
-            if self.own.binary_search(id).is_ok() {
-                of_file += 1.0 / name.files as f32;
-                if self.defined[own.clone()].contains(id) {
-                    of_chunk += 1.0 / name.chunks as f32;
+            let number = self.number(word);
+            self.called.push(number);
+            self.names[number as usize].callers += 1;
+        }
+        self.rows.push(Row { place: row.place, file: row.file, defined_end: self.defined.len(), called_end: self.called.len() });
+    }
+
+    fn number(&mut self, word: &str) -> u32 {
+        let next = self.names.len() as u32;
+        let number = *self.numbers.entry(hash(word)).or_insert(next);
+        if number == next {
+            self.names.push(Name::default());
+        }
+        number
+    }
+
+    /// Counts for so many chunks and files. Places and files beyond are left out.
+    fn standings(self, chunks: usize, files: usize) -> Standings {
+        let mut standings = Standings { chunks: vec![(0, 0.0); chunks], files: vec![(0, 0.0); files] };
+        let (mut rows, mut defined, mut called) = (&self.rows[..], 0, 0);
+        while let Some(first) = rows.first() {
+            let (of_file, rest) = rows.split_at(rows.iter().take_while(|row| row.file == first.file).count());
+            let mut own: Vec<u32> = self.defined[defined..of_file[of_file.len() - 1].defined_end].to_vec();
+            own.sort_unstable();
+            own.dedup();
+            let mut file_calls: f64 =
+                own.iter().map(|number| self.names[*number as usize]).map(|name| f64::from(name.callers) * name.share_of_file()).sum();
+            for (row, position) in of_file.iter().zip(1..) {
+                let (names, calls) = (&self.defined[defined..row.defined_end], &self.called[called..row.called_end]);
+                let mut chunk_calls = 0.0;
+                for number in names {
+                    // What a chunk calls of its own doesn't count for it, nor what a file calls for the file.
+                    chunk_calls += self.names[*number as usize].of_chunk(u32::from(calls.contains(number)));
                 }
+                for number in calls.iter().filter(|number| own.binary_search(number).is_ok()) {
+                    file_calls -= self.names[*number as usize].share_of_file();
+                }
+                if let Some(chunk) = standings.chunks.get_mut(row.place) {
+                    *chunk = (position, chunk_calls as f32);
+                }
+                (defined, called) = (row.defined_end, row.called_end);
             }
-        }
-        if let Some(chunk) = self.chunks.get_mut(row.place) {
-            chunk.1 -= of_chunk;
-        }
-        if let Some(file) = self.files.get_mut(row.file as usize) {
-            file.1 -= of_file;
-        }
-    }
-
-    fn enter_file(&mut self) {
-        let Some((_, file, _)) = self.rows.get(self.at) else { return };
-        let rows = self.rows[self.at..].iter().take_while(|row| row.1 == *file).count();
-        self.file_end = self.at + rows;
-        self.own = self.defined[self.names_of(self.at).start..self.names_of(self.file_end - 1).end].to_vec();
-        self.own.sort_unstable();
-        self.own.dedup();
-    }
-
-    /// Where the names of a row stand in `defined`.
-    fn names_of(&self, at: usize) -> std::ops::Range<usize> {
-        let end = |at: usize| self.rows.get(at).map_or(0, |row| row.2 as usize);
-        at.checked_sub(1).map_or(0, end)..end(at)
-    }
-
-    fn standings(mut self) -> Standings {
-        let mut counted = vec![0_u32; self.names.len()];
-        for at in 0..self.rows.len() {
-            let (place, file, _) = self.rows[at];
-            for id in self.names_of(at) {
-                let id = self.defined[id] as usize;
-                let name = self.names[id];
-                if let Some(chunk) = self.chunks.get_mut(place) {
-                    chunk.1 += name.callers as f32 / name.chunks as f32;
-                }
-                // A file counts each of its names once.
-                if std::mem::replace(&mut counted[id], file + 1) != file + 1
-                    && let Some(file) = self.files.get_mut(file as usize)
-                {
-                    file.1 += name.callers as f32 / name.files as f32;
-                }
+            if let Some(file) = standings.files.get_mut(first.file as usize) {
+                // What was taken off may leave a little that is nothing.
+                *file = (of_file.len() as u32, if file_calls > 1e-6 { file_calls as f32 } else { 0.0 });
             }
+            rows = rest;
         }
-        // What was taken off comes back in parts, so sums that are nothing may not be quite.
-        let settle = |(count, calls): (u32, f32)| (count, if calls > 1e-3 { calls } else { 0.0 });
-        Standings { chunks: self.chunks.into_iter().map(settle).collect(), files: self.files.into_iter().map(settle).collect() }
+        standings
+    }
+}
+
+impl Name {
+    /// What the calls of all but `own` chunks are worth to a chunk that defines it.
+    fn of_chunk(&self, own: u32) -> f64 {
+        f64::from(self.callers - own) / f64::from(self.chunks)
+    }
+
+    /// What one call is worth to a file that defines it.
+    fn share_of_file(&self) -> f64 {
+        1.0 / f64::from(self.files)
+    }
+}
+
+/// FNV-1a of 64 bits (Fowler, Noll and Vo), with its upper bits mixed into the lower ones.
+/// Two names of one hash would count as one: among a million names once in 37 million
+/// indexes.
+fn hash(word: &str) -> u64 {
+    let hash = word.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+    hash ^ (hash >> 29)
+}
+
+/// Keys that are hashes already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        // Keys come as whole numbers; anything else would only be slow here.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -247,13 +246,12 @@ mod tests {
 
     /// (file, definitions, calls) of chunks in the order of their ids.
     fn count(rows: &[(u32, &str, &str)], files: usize) -> Standings {
-        let mut names = Names::new(rows.len(), files);
+        let mut names = Names::default();
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|place| rows[*place].0);
         let row = |place: usize| Named { place, file: rows[place].0, definitions: rows[place].1, calls: rows[place].2 };
-        order.iter().for_each(|place| names.define(row(*place)));
-        order.iter().for_each(|place| names.call(row(*place)));
-        names.standings()
+        order.iter().for_each(|place| names.add(row(*place)));
+        names.standings(rows.len(), files)
     }
 
     #[test]

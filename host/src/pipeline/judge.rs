@@ -10,7 +10,8 @@ use super::find::{Candidates, Gathered};
 use super::{Notes, Search, blocking, record};
 use crate::evidence::IndexEvidence;
 use crate::plugin::{
-    Budget, CallReport, Called, Cause, ChannelRun, Configured, Decision, DocumentRows, Evidence, Explained, Fused, PluginFailure, Scoring, fallback,
+    Budget, CallReport, Called, Cause, ChannelRun, Configured, Decision, DocumentRows, Evidence, Explained, Fused, PluginFailure, Scoring,
+    fallback,
 };
 use crate::profile::QueryProfile;
 use crate::request::SearchRequest;

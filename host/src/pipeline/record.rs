@@ -21,13 +21,7 @@ pub(super) fn fusion(search: &Search<'_>, rrf_k: f32, runs: &[ChannelRun], calle
     take(search, &search.chosen.fusion, input, called, runner::fusion_output);
 }
 
-pub(super) fn rerank(
-    search: &Search<'_>,
-    profile: &QueryProfile,
-    rows: &RankedList,
-    documents: &DocumentRows,
-    called: &Called<Vec<f32>>,
-) {
+pub(super) fn rerank(search: &Search<'_>, profile: &QueryProfile, rows: &RankedList, documents: &DocumentRows, called: &Called<Vec<f32>>) {
     let input = || {
         let chunks = documents.rows().get(..rows.len()).unwrap_or(documents.rows());
         Input::Rerank(RerankInput {

@@ -44,9 +44,9 @@ pub(super) fn run(configured: &Configured, cases: Option<&Path>, within: &Span) 
 /// How many calls there were.
 fn built_in(configured: &Configured, span: &Span) -> Result<usize, String> {
     match configured.plugin.identity.stage {
-        Stage::Gate => all(configured, &profiles(), |profile| {
-            configured.decide(span, settings(configured), profile, evidence(profile, &[])).outcome
-        }),
+        Stage::Gate => {
+            all(configured, &profiles(), |profile| configured.decide(span, settings(configured), profile, evidence(profile, &[])).outcome)
+        }
         Stage::Fusion => all(configured, &runs(), |runs| configured.fuse(span, settings(configured), RRF_K, runs).outcome),
         Stage::Rerank => all(configured, &candidates(), |(rows, chunks)| {
             let documents = DocumentRows::new(Arc::new(chunks.clone())).with_evidence(evidence(&sentence(), &rows.ids));
