@@ -144,7 +144,8 @@ async fn rank(
     let fused = judge::fuse(search, parent, decision, gathered, notes).await;
     let boosted = find::recency_boost(search, parent, &fused).await;
     let candidates = find::hydrate(search, parent, boosted, search.page.needs(decision.rerank_depth), notes).await;
-    judge::rerank(search, parent, profile, decision, fused, candidates, notes).await
+    let rows = judge::Rows { runs: &gathered.runs, fused, candidates };
+    judge::rerank(search, parent, profile, decision, rows, notes).await
 }
 
 fn describe(host: &SearchHost, run: &Run, request: &SearchRequest) {

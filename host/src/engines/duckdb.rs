@@ -223,6 +223,25 @@ impl Catalog {
         })
     }
 
+    /// Calls `sink` with the id, the file, the names defined and the names called of every
+    /// chunk, file by file in the order of the lines. Headings of documents define nothing.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn names(&self, sink: &mut dyn FnMut(ChunkId, u32, &str, &str)) -> Result<(), CatalogError> {
+        self.with_connection(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT chunk_id, file_id, CASE WHEN kind = 'section' THEN '' ELSE definitions END, calls FROM chunks ORDER BY file_id, start_line, chunk_id",
+            )?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let text = |at| row.get_ref(at)?.as_str().map_err(duckdb::Error::from);
+                sink(ChunkId(row.get(0)?), row.get::<_, i32>(1)? as u32, text(2)?, text(3)?);
+            }
+            Ok(())
+        })
+    }
+
     /// Files left out, counted by reason, most frequent first.
     ///
     /// # Errors
@@ -337,6 +356,10 @@ mod tests {
         assert_eq!(rows[0], chunks[99]);
         assert!(facts.bytes > 100);
         assert!(catalog.hydrate(&[]).unwrap().0.is_empty());
+        let mut names = Vec::new();
+        catalog.names(&mut |id, file, definitions, calls| names.push((id.0, file, format!("{definitions} | {calls}")))).unwrap();
+        assert_eq!(names[..2], [(0, 0, "S | f g".to_owned()), (2, 0, "S | f g".to_owned())]);
+        assert_eq!((names.len(), names[99].0), (100, 99));
         // A second reader beside the first one.
         assert_eq!(Catalog::open(&path).unwrap().chunk_files().unwrap().len(), 100);
     }

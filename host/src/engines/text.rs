@@ -108,6 +108,18 @@ impl TextIndex {
             .collect()
     }
 
+    /// In how many chunks each term stands in one field, by its name; 0 for a field that
+    /// this index doesn't have.
+    ///
+    /// # Errors
+    /// What tantivy says.
+    pub fn frequencies_in(&self, field: &str, terms: &[String]) -> Result<Vec<u32>, TextError> {
+        let searcher = self.reader.searcher();
+        let Ok(field) = searcher.schema().get_field(field) else { return Ok(vec![0; terms.len()]) };
+        let count = |term: &String| Ok(searcher.doc_freq(&Term::from_field_text(field, term))?.min(u64::from(u32::MAX)) as u32);
+        terms.iter().map(count).collect()
+    }
+
     /// How many chunks there are.
     pub fn documents(&self) -> u64 {
         self.reader.searcher().num_docs()
@@ -249,5 +261,8 @@ mod tests {
         assert_eq!(ids(&["unheard"], 10, None), [] as [u64; 0]);
         assert_eq!(ids(&[], 10, None), [] as [u64; 0]);
         assert_eq!(index.document_frequencies(&["layer".into(), "unheard".into()]).unwrap(), [2, 0]);
+        let counts = |field: &str| index.frequencies_in(field, &["layer".into(), "main".into(), "unheard".into()]).unwrap();
+        assert_eq!((counts("body"), counts("names"), counts("path")), (vec![2, 0, 0], vec![1, 0, 0], vec![1, 1, 0]));
+        assert_eq!(counts("moon"), [0, 0, 0]);
     }
 }

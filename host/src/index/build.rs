@@ -13,10 +13,12 @@ use super::catalog::{FileRow, NewChunk};
 use super::chunk::ChunkLimits;
 use super::data_dir::{DataDir, DataDirError};
 use super::manifest::{
-    CATALOG_FILE, CheckedManifest, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FORMAT, LSA_FILE, Manifest, RootInfo, TEXT_FOLDER,
+    CATALOG_FILE, CheckedManifest, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FORMAT, LSA_FILE, Manifest, RootInfo, STANDINGS_FILE,
+    TEXT_FOLDER,
 };
 use super::read::{Previous, Reading, read_all};
 use super::scan::{ScanError, ScanLimits, scan};
+use super::standing::Standings;
 use super::tokenize::TOKENIZER_VERSION;
 use crate::code::git::{GitLimits, git_facts};
 use crate::engines::duckdb::{Catalog, CatalogError, CatalogWriter};
@@ -329,6 +331,9 @@ fn write_parts(
         writer.write_chunks(by_id.into_iter())?;
         writer.write_skipped(&reading.skipped)?;
         writer.finish()?;
+        let path = folder.join(STANDINGS_FILE);
+        let standings = Standings::count(&Catalog::open(&folder.join(CATALOG_FILE))?)?;
+        standings.write(&path).map_err(|error| BuildError::Io { path, error })?;
         progress(Phase::Catalog, chunks.len(), chunks.len());
         Ok(())
     };

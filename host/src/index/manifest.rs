@@ -15,6 +15,7 @@ pub const FORMAT: u32 = 2;
 
 pub const MANIFEST_FILE: &str = "manifest.json";
 pub const CATALOG_FILE: &str = "catalog.duckdb";
+pub const STANDINGS_FILE: &str = "standings.bin";
 pub const TEXT_FOLDER: &str = "text";
 pub const FAISS_FILE: &str = "dense/index.faiss";
 pub const DENSE_IDS_FILE: &str = "dense/chunk_ids.bin";

@@ -9,4 +9,5 @@ mod read;
 pub mod role;
 pub mod scan;
 pub mod snapshot;
+pub mod standing;
 pub mod tokenize;

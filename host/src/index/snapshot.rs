@@ -9,8 +9,9 @@ use super::build::display_path;
 use super::catalog::{ChunkRow, FileRow, NewChunk};
 use super::data_dir::{DataDir, DataDirError};
 use super::manifest::{
-    CATALOG_FILE, CheckedManifest, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, LSA_FILE, Manifest, ManifestError, TEXT_FOLDER,
+    CATALOG_FILE, CheckedManifest, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, LSA_FILE, Manifest, ManifestError, STANDINGS_FILE, TEXT_FOLDER,
 };
+use super::standing::Standings;
 use crate::engines::duckdb::{Catalog, CatalogError};
 use crate::engines::faiss::{FaissError, VectorIndex};
 use crate::engines::text::{TextError, TextIndex};
@@ -29,6 +30,7 @@ pub struct Snapshot {
     /// Why the vectors that the index has are not searched.
     pub dense_off: Option<String>,
     pub chunks: ChunkTable,
+    pub standings: Standings,
 }
 
 /// Vectors and what makes more of them.
@@ -48,6 +50,7 @@ pub struct ChunkTable {
     files: Vec<FileRow>,
     /// As clients see them, one for each file.
     paths: Vec<String>,
+    newest_commit_s: Option<i64>,
 }
 
 /// Why a generation can't be opened.
@@ -96,6 +99,9 @@ impl Snapshot {
         let catalog = Catalog::open(&folder.join(CATALOG_FILE)).map_err(|error| OpenError::Catalog(error, name()))?;
         let text = TextIndex::open(&folder.join(TEXT_FOLDER)).map_err(|error| OpenError::Text(error, name()))?;
         let chunks = ChunkTable::read(&catalog, &manifest).map_err(|error| OpenError::Catalog(error, name()))?;
+        let path = folder.join(STANDINGS_FILE);
+        let standings = Standings::read(&path, chunks.len(), chunks.files.len())
+            .map_err(|error| OpenError::Io { path: path.display().to_string(), error })?;
         let mut dense_off = None;
         let dense = match &manifest.dense {
             Some(info) => match other_embedding(info, embedder) {
@@ -107,7 +113,7 @@ impl Snapshot {
             },
             None => None,
         };
-        Ok(Snapshot { manifest, catalog, text, dense, dense_off, chunks })
+        Ok(Snapshot { manifest, catalog, text, dense, dense_off, chunks, standings })
     }
 }
 
@@ -157,7 +163,8 @@ impl ChunkTable {
         let files = catalog.files()?;
         let paths = files.iter().map(|file| display_path(&manifest.roots, file.root, &file.path)).collect();
         let (ids, file_of) = catalog.chunk_files()?.into_iter().unzip();
-        Ok(ChunkTable { ids, file_of, files, paths })
+        let newest_commit_s = files.iter().filter_map(|file| file.commit_time_s).max();
+        Ok(ChunkTable { ids, file_of, files, paths, newest_commit_s })
     }
 
     pub fn len(&self) -> usize {
@@ -175,6 +182,17 @@ impl ChunkTable {
         Some((self.files.get(file)?, self.paths.get(file)?))
     }
 
+    /// A chunk's place among all by id, from 0, and its file.
+    pub fn place(&self, id: ChunkId) -> Option<(usize, &FileRow)> {
+        let at = self.ids.binary_search(&id).ok()?;
+        Some((at, self.files.get(self.file_of[at] as usize)?))
+    }
+
+    /// The time of the newest of the files' last commits, in Unix seconds.
+    pub fn newest_commit_s(&self) -> Option<i64> {
+        self.newest_commit_s
+    }
+
     /// A chunk with what its file knows; `None` when there is no such file.
     pub fn row(&self, chunk: NewChunk) -> Option<ChunkRow> {
         let file = self.files.get(chunk.file as usize)?;
@@ -187,6 +205,7 @@ impl ChunkTable {
             end_line: chunk.end_line,
             symbol: chunk.symbol,
             definitions: chunk.definitions,
+            comments: chunk.comments,
             text: chunk.text,
             commit: file.commit.clone(),
             commit_time_s: file.commit_time_s,

@@ -8,8 +8,10 @@ use opentelemetry::KeyValue;
 
 use super::find::{Candidates, Gathered};
 use super::{Notes, Search, blocking, record};
+use crate::evidence::IndexEvidence;
 use crate::plugin::{
-    Budget, CallReport, Called, Cause, Configured, Decision, DocumentRows, Explained, Fused, PluginFailure, Scoring, fallback,
+    Budget, CallReport, Called, Cause, ChannelRun, Configured, Decision, DocumentRows, Evidence, Explained, Fused, PluginFailure, Scoring,
+    fallback,
 };
 use crate::profile::QueryProfile;
 use crate::request::SearchRequest;
@@ -38,6 +40,14 @@ pub(super) struct Decided {
     pub features: serde_json::Map<String, serde_json::Value>,
 }
 
+/// What there is to rerank.
+pub(super) struct Rows<'a> {
+    /// The channels' lists, out of which all others came.
+    pub runs: &'a [ChannelRun],
+    pub fused: Fused,
+    pub candidates: Candidates,
+}
+
 /// A ranking: the first rows hydrated and in their final order.
 pub(super) struct Ranked {
     pub fused: Fused,
@@ -53,12 +63,13 @@ pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<Query
     let (plugin, call) = (&search.chosen.gate, search.call);
     let stage = search.stage(parent, span::GATE);
     let _left = GivenUp(stage.clone());
-    let (asked, within) = (profile.clone(), stage.clone());
+    let evidence = evidence(search, profile, &[]);
+    let (asked, given, within) = (profile.clone(), evidence.clone(), stage.clone());
     let struck = search.strike(span::GATE).await;
-    let called = guarded(plugin, struck, move |plugin| plugin.decide(&within, call, &asked)).await;
+    let called = guarded(plugin, struck, move |plugin| plugin.decide(&within, call, &asked, given)).await;
     note_limits(plugin, &called.report, notes);
     let features = called.report.explained.features.clone();
-    record::gate(search, profile, &called);
+    record::gate(search, profile, &evidence, &called);
     let mut decision = match called.outcome {
         Ok(decision) => decision,
         Err(failure) => {
@@ -77,6 +88,12 @@ pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<Query
     // Not left to the last handle, which a call that hangs may hold.
     stage.end();
     Decided { decision, features }
+}
+
+/// What plugins may ask about the query, and about the rows of `runs`.
+fn evidence(search: &Search<'_>, profile: &Arc<QueryProfile>, runs: &[ChannelRun]) -> Evidence {
+    let found = runs.iter().map(|run| (run.channel, run.list.clone())).collect();
+    Evidence::Index(Arc::new(IndexEvidence { snapshot: search.host.snapshot.clone(), profile: profile.clone(), found }))
 }
 
 /// Brings together what the gate decided, what the request says and what this index has.
@@ -195,10 +212,10 @@ pub(super) async fn rerank(
     parent: &Span,
     profile: &Arc<QueryProfile>,
     decision: &Decision,
-    fused: Fused,
-    candidates: Candidates,
+    rows: Rows<'_>,
     notes: &mut Notes,
 ) -> Ranked {
+    let Rows { runs, fused, candidates } = rows;
     let depth = (decision.rerank_depth as usize).min(candidates.list.len());
     let wanted = search.wants_rerank() && depth > 0;
     if search.answers {
@@ -216,17 +233,17 @@ pub(super) async fn rerank(
     let _left = GivenUp(stage.clone());
     stage.set(attr::RERANK_DEPTH, depth as i64);
     let rows = RankedList { ids: candidates.list.ids[..depth].to_vec(), scores: candidates.list.scores[..depth].to_vec() };
-    let documents = DocumentRows::new(candidates.rows.clone());
+    let documents = DocumentRows::new(candidates.rows.clone()).with_evidence(evidence(search, profile, runs));
     let scores = Scoring::Models {
         scorers: search.host.scorers.clone(),
         query: profile.text.as_str().into(),
         runtime: tokio::runtime::Handle::current(),
     };
-    let (asked, given, within) = (profile.clone(), rows.clone(), stage.clone());
+    let (asked, given, held, within) = (profile.clone(), rows.clone(), documents.clone(), stage.clone());
     let struck = search.strike(span::RERANK).await;
-    let called = guarded(plugin, struck, move |plugin| plugin.rerank(&within, call, &asked, &given, documents, Some(scores))).await;
+    let called = guarded(plugin, struck, move |plugin| plugin.rerank(&within, call, &asked, &given, held, Some(scores))).await;
     note_limits(plugin, &called.report, notes);
-    record::rerank(search, profile, &rows, &candidates.rows, &called);
+    record::rerank(search, profile, &rows, &documents, &called);
     let placed = match called.outcome {
         Ok(scores) => reordered(&candidates.list, &scores),
         Err(failure) => {

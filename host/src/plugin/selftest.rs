@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::cases;
 use super::documents::DocumentRows;
+use super::evidence::{Evidence, KnownEvidence};
 use super::failure::{Cause, PluginFailure};
 use super::instance::{CallSettings, Configured};
 use super::load::{LoadError, step};
@@ -43,10 +44,12 @@ pub(super) fn run(configured: &Configured, cases: Option<&Path>, within: &Span) 
 /// How many calls there were.
 fn built_in(configured: &Configured, span: &Span) -> Result<usize, String> {
     match configured.plugin.identity.stage {
-        Stage::Gate => all(configured, &profiles(), |profile| configured.decide(span, settings(configured), profile).outcome),
+        Stage::Gate => {
+            all(configured, &profiles(), |profile| configured.decide(span, settings(configured), profile, evidence(profile, &[])).outcome)
+        }
         Stage::Fusion => all(configured, &runs(), |runs| configured.fuse(span, settings(configured), RRF_K, runs).outcome),
         Stage::Rerank => all(configured, &candidates(), |(rows, chunks)| {
-            let documents = DocumentRows::new(Arc::new(chunks.clone()));
+            let documents = DocumentRows::new(Arc::new(chunks.clone())).with_evidence(evidence(&sentence(), &rows.ids));
             configured.rerank(span, settings(configured), &sentence(), rows, documents, None).outcome
         }),
     }
@@ -87,6 +90,14 @@ fn settings(configured: &Configured) -> CallSettings {
     // One millisecond more than the plugin's own limit: that is the one to be named.
     let deadline = Instant::now() + configured.plugin.call_time_max() + Duration::from_millis(1);
     CallSettings { deadline, limit: LIMIT, explain: true, observe: false }
+}
+
+/// A query without a term has an index that knows nothing beside it.
+fn evidence(profile: &QueryProfile, ids: &[ChunkId]) -> Evidence {
+    match profile.terms.is_empty() {
+        true => Evidence::None,
+        false => Evidence::Known(Arc::new(KnownEvidence::made_up(profile, ids))),
+    }
 }
 
 fn sentence() -> QueryProfile {
@@ -144,6 +155,7 @@ fn candidates() -> Vec<(&'static str, Rows)> {
         symbol: symbol.map(str::to_owned),
         definitions: symbol.unwrap_or_default().to_owned(),
         text: text.into(),
+        comments: String::new(),
         document: None,
         commit: None,
         commit_time_s: None,

@@ -35,6 +35,7 @@ pub mod span {
     pub const PLUGIN_DRAIN: &str = "plugin.drain";
     pub const DOCUMENTS_TEXTS: &str = "documents.texts";
     pub const DOCUMENTS_LOOK_UP: &str = "documents.look_up";
+    pub const DOCUMENTS_EVIDENCE: &str = "documents.evidence";
 }
 
 /// The value of `request.stage` for a stage of a search; others are called by their span.
@@ -134,6 +135,7 @@ pub mod attr {
     pub const DUCKDB_SQL_BYTES: &str = "duckdb.sql_bytes";
 
     pub const DOCUMENTS_ROWS: &str = "documents.rows";
+    pub const DOCUMENTS_TERMS: &str = "documents.terms";
 
     pub const FILE_PATH: &str = "file.path";
     pub const FILE_LINES: &str = "file.line_range";
