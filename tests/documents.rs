@@ -185,7 +185,11 @@ fn only_records_that_changed_are_cut_again() {
     changed.reverse();
     write(&sandbox, "zoo.jsonl", &changed);
     let report = index();
-    assert_eq!((&report["built"], &report["files"]["read"], &report["files"]["unchanged"]), (&json!(true), &json!(2), &json!(5)), "{report}");
+    assert_eq!(
+        (&report["built"], &report["files"]["read"], &report["files"]["unchanged"]),
+        (&json!(true), &json!(2), &json!(5)),
+        "{report}"
+    );
     let after = ids(&sandbox);
     for id in ["q3", "q4", "q5", "q6", "q7"] {
         assert_eq!(after.get(id), before.get(id), "{id}");
@@ -208,7 +212,11 @@ fn ids(sandbox: &Sandbox) -> BTreeMap<String, u64> {
 fn records_stand_beside_folders() {
     let (sandbox, repo) = (Sandbox::new(), Repo::sample());
     write(&sandbox, "zoo.jsonl", &records());
-    write(&sandbox, "more.jsonl", &[json!({"id": "m1", "text": "def lemur(): pass"}), json!({"id": "m2", "text": "int x;", "path": "a.c"})]);
+    write(
+        &sandbox,
+        "more.jsonl",
+        &[json!({"id": "m1", "text": "def lemur(): pass"}), json!({"id": "m2", "text": "int x;", "path": "a.c"})],
+    );
     let arguments =
         ["index", "--json", repo.text_path(), "--documents", "zoo.jsonl", "--documents", "more.jsonl", "--documents-language", "py"];
     let report = sandbox.json(&arguments);
@@ -286,11 +294,11 @@ fn records_that_hold_nothing_are_counted() {
     std::fs::write(sandbox.path("mixed.jsonl"), lines.join(&b'\n')).expect("a file");
     let report = sandbox.json(&["index", "--json", "--documents", "mixed.jsonl"]);
     let expect = [
-        "mixed.jsonl: 1 record is left out as binary, the first at line 4",
-        "mixed.jsonl: 2 records are left out as too_large, the first at line 5",
-        "mixed.jsonl: 1 record is left out as not_utf8, the first at line 8",
-        "mixed.jsonl: 2 records are left out as no_text, the first at line 2",
-        "mixed.jsonl: 1 records name a language that is not known (\"klingon\" at line 7) and are taken by their path, or as text",
+        "mixed.jsonl: left out as binary: 1, the first at line 4",
+        "mixed.jsonl: left out as too_large: 2, the first at line 5",
+        "mixed.jsonl: left out as not_utf8: 1, the first at line 8",
+        "mixed.jsonl: left out as no_text: 2, the first at line 2",
+        "mixed.jsonl: of an unknown language: 1, the first \"klingon\" at line 7; taken by their path, or as text",
     ];
     let warnings = report["warnings"].as_array().expect("warnings");
     for sentence in expect {

@@ -17,7 +17,8 @@ pub(super) struct IndexedRecord<'s> {
 }
 
 impl IndexedRecord<'_> {
-    /// Finds the record with that path, else the one with that id; `None` when there is neither.
+    /// Finds the record with that path, else the one with that id, also without a leading `./`; `None` when there is
+    /// none.
     ///
     /// # Errors
     /// When several records have the path.
@@ -25,6 +26,13 @@ impl IndexedRecord<'_> {
         if !snapshot.chunks.has_records() {
             return Ok(None);
         }
+        match wanted.strip_prefix("./") {
+            Some(bare) => Ok(IndexedRecord::named(snapshot, wanted)?.or(IndexedRecord::named(snapshot, bare)?)),
+            None => IndexedRecord::named(snapshot, wanted),
+        }
+    }
+
+    fn named<'s>(snapshot: &'s Snapshot, wanted: &str) -> Result<Option<IndexedRecord<'s>>, RequestError> {
         let found = |(row, shown)| Some(IndexedRecord { snapshot, row, shown });
         let records = || snapshot.chunks.files().filter(|(row, _)| row.document.is_some());
         let mut of_path = records().filter(|(_, path)| *path == wanted);

@@ -41,11 +41,9 @@ pub fn run(loaded: &Loaded, arguments: IndexArgs) -> Result<(), Failure> {
     let data = DataDir::new(&loaded.config.data_dir.0);
     let started = Instant::now();
     let bar = Bar::new();
-    let sources =
-        Sources { folders: arguments.paths, documents: arguments.documents, documents_language: arguments.documents_language };
-    let outcome = build(&data, &sources, &loaded.build(arguments.rebuild), runtime.handle(), &|phase, done, total| {
-        bar.show(phase, done, total)
-    });
+    let sources = Sources { folders: arguments.paths, documents: arguments.documents, documents_language: arguments.documents_language };
+    let outcome =
+        build(&data, &sources, &loaded.build(arguments.rebuild), runtime.handle(), &|phase, done, total| bar.show(phase, done, total));
     bar.clear();
     let report = outcome.map_err(|error| match error {
         BuildError::Scan(_) | BuildError::Documents(_) => Failure::Usage(error.to_string()),

@@ -17,7 +17,7 @@ use super::manifest::{
     CATALOG_FILE, CheckedManifest, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FORMAT, LSA_FILE, Manifest, RootInfo, RootKind,
     TEXT_FOLDER,
 };
-use super::read::{Previous, Reading, read_all, read_records};
+use super::read::{Previous, Reading, RecordFiles, read_all, read_records};
 use super::scan::{ScanError, ScanLimits, scan};
 use super::tokenize::TOKENIZER_VERSION;
 use crate::code::git::{GitLimits, git_facts};
@@ -139,9 +139,8 @@ pub fn build(
         progress(Phase::Read, done, total)
     });
     let rules = record_rules(sources, settings);
-    let said = read_records(&mut reading, &documents, roots.len(), known_records, &rules, &settings.chunks, &|done| {
-        progress(Phase::Read, total + done, 0)
-    })?;
+    let records = RecordFiles { files: &documents, first_root: roots.len(), rules: &rules, limits: &settings.chunks };
+    let said = read_records(&mut reading, &records, known_records, &|done| progress(Phase::Read, total + done, 0))?;
     let mut warnings = said.clone();
     progress(Phase::Git, 0, roots.len());
     let infos = describe_roots(&roots, &documents, &mut reading, &settings.git, &mut warnings);

@@ -189,7 +189,8 @@ fn read_records(
             }
             Line::NotUtf8 => left_out(None, SkipReason::NotUtf8, format!("{}: the line is not UTF-8", at())),
             Line::Text(text) => {
-                let Parsed { id, outcome, unknown_language, title_is_cut } = parse(text, number, rules).map_err(|problem| problem.at(at()))?;
+                let Parsed { id, outcome, unknown_language, title_is_cut } =
+                    parse(text, number, rules).map_err(|problem| problem.at(at()))?;
                 ids.take(&id, number)?;
                 tally.note(number, unknown_language, title_is_cut);
                 match outcome {
@@ -260,17 +261,16 @@ impl Tally {
             sentences.push(format!("{file} holds no record that can be indexed"));
         }
         for (reason, (count, line)) in &self.left_out {
-            let noun = if *count == 1 { "1 record is" } else { &format!("{count} records are") };
-            sentences.push(format!("{file}: {noun} left out as {reason}, the first at line {line}"));
+            sentences.push(format!("{file}: left out as {reason}: {count}, the first at line {line}"));
         }
         if let Some((name, line)) = &self.unknown_language {
             let count = self.unknown_languages;
             sentences.push(format!(
-                "{file}: {count} records name a language that is not known ({name:?} at line {line}) and are taken by their path, or as text"
+                "{file}: of an unknown language: {count}, the first {name:?} at line {line}; taken by their path, or as text"
             ));
         }
         if self.titles_cut > 0 {
-            sentences.push(format!("{file}: {} titles are too long and were cut, the first at line {}", self.titles_cut, self.title_cut));
+            sentences.push(format!("{file}: titles too long and cut: {}, the first at line {}", self.titles_cut, self.title_cut));
         }
         sentences
     }

@@ -14,7 +14,7 @@ use super::role::Role;
 use super::scan::{FileContent, ScanLimits, ScannedFile, Skipped, content_hash, read_file};
 use crate::types::ChunkId;
 
-pub use records::{KnownRecords, read_records};
+pub use records::{KnownRecords, RecordFiles, read_records};
 
 /// A file this recently changed when the last index was made may have changed again
 /// within the same time stamp: it is compared by content.

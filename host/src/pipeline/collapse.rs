@@ -35,7 +35,10 @@ mod tests {
     /// Chunk n is of file `files[n]`; `records` says which files are records.
     fn check(records: &[bool], files: &[u32], ranked: &[u64], expect: &[(u64, usize)]) {
         let boosted = Boosted {
-            list: RankedList { ids: ranked.iter().copied().map(ChunkId).collect(), scores: (0..ranked.len()).map(|row| -(row as f32)).collect() },
+            list: RankedList {
+                ids: ranked.iter().copied().map(ChunkId).collect(),
+                scores: (0..ranked.len()).map(|row| -(row as f32)).collect(),
+            },
             fused_rows: (0..ranked.len()).map(|row| row + 10).collect(),
         };
         let (left, collapsed) = best_passages(boosted, &table(records, files));

@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn long_lines_are_broken_so_that_nothing_is_lost() {
         let words: Vec<String> = (0..1_000).map(|n| format!("word{n}")).collect();
-        let found = chunk_record(Language::Text, Some("Words"), &words.join(" "), &ChunkLimits { bytes_max: 2_000, ..ChunkLimits::default() });
+        let found =
+            chunk_record(Language::Text, Some("Words"), &words.join(" "), &ChunkLimits { bytes_max: 2_000, ..ChunkLimits::default() });
         assert_eq!(found.method, Method::Windows);
         assert!(found.chunks.len() > 3 && found.chunks.iter().all(|chunk| chunk.text.len() <= 2_000));
         let held: HashSet<&str> = found.chunks.iter().flat_map(|chunk| chunk.text.split_whitespace()).collect();

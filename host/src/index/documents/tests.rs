@@ -115,7 +115,7 @@ fn what_is_no_record_is_refused_with_its_place_and_value() {
     check(r#"{"id":"a","text":"x","path":{}}"#, &["`path` is `{}`"]);
     check(r#"{"id":"a","text":"x","path":"a\nb"}"#, &["`path` is `a\\nb`"]);
     check(r#"{"id":"a","text":"x","language":[]}"#, &["`language` is `[]`"]);
-    for time in ["\"yesterday\"", "\"2026-01-31\"", "1700000000000", "true", "1e300", "\"\""] {
+    for time in ["\"yesterday\"", "\"2026-01-31\"", "1700000000000", "true", "1e+300", "\"\""] {
         check(&format!(r#"{{"id":"a","text":"x","time":{time}}}"#), &["c.jsonl:1: `time` is", time, "Unix seconds, or RFC 3339"]);
     }
     check(&format!("{good}\n{good}"), &["c.jsonl:2: the id \"a\" is that of c.jsonl:1, too"]);
@@ -142,7 +142,7 @@ fn what_holds_nothing_to_index_is_left_out_and_counted() {
         let expect = LeftOut { line: 1, id: id.map(str::to_owned), reason, detail: detail.to_owned() };
         assert_eq!(found, [Found::LeftOut(expect)]);
         assert_eq!(said[0], "c.jsonl holds no record that can be indexed");
-        assert_eq!(said[1], format!("c.jsonl: 1 record is left out as {reason}, the first at line 1"));
+        assert_eq!(said[1], format!("c.jsonl: left out as {reason}: 1, the first at line 1"));
     };
     check(br#"{"id":"a"}"#, Some("a"), SkipReason::NoText, "c.jsonl:1: `text` is missing");
     check(br#"{"id":"a","text":null}"#, Some("a"), SkipReason::NoText, "c.jsonl:1: `text` is missing");
@@ -173,9 +173,9 @@ fn what_is_odd_is_said() {
         format_args!(r#"{{"id":"e","text":"x","title":"{title}"}}"#)
     );
     let expect = [
-        "c.jsonl: 2 records are left out as no_text, the first at line 2",
-        "c.jsonl: 2 records name a language that is not known (\"klingon\" at line 1) and are taken by their path, or as text",
-        "c.jsonl: 1 titles are too long and were cut, the first at line 5",
+        "c.jsonl: left out as no_text: 2, the first at line 2",
+        "c.jsonl: of an unknown language: 2, the first \"klingon\" at line 1; taken by their path, or as text",
+        "c.jsonl: titles too long and cut: 1, the first at line 5",
     ];
     assert_eq!(said(&lines), expect);
     let (found, _) = read(&lines, &rules()).unwrap();

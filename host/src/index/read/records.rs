@@ -19,29 +19,34 @@ const BATCH_BYTES: usize = 32 << 20;
 /// The records of the last generation, by the file they are of and their id.
 pub type KnownRecords = HashMap<(String, String), Known>;
 
-/// Puts the records of `files` into `reading`, each as a file of its own; `root` is the number of the first of `files`
-/// among the roots. Records whose content is that of the last generation keep their chunks. Gives what is to be said
-/// about the files. `on_progress` gets the number of lines so far.
+/// Files of records, and how they are read.
+pub struct RecordFiles<'a> {
+    pub files: &'a [DocumentsFile],
+    /// The number of the first file among the roots; the others follow.
+    pub first_root: usize,
+    pub rules: &'a RecordRules,
+    pub limits: &'a ChunkLimits,
+}
+
+/// Puts records into `reading`, each as a file of its own. Those whose content is that of the last generation keep
+/// their chunks. Gives what is to be said about the files. `on_progress` gets the number of records so far.
 ///
 /// # Errors
 /// What is wrong with a file; `reading` then is of no use.
 pub fn read_records(
     reading: &mut Reading,
-    files: &[DocumentsFile],
-    root: usize,
+    sources: &RecordFiles,
     known: KnownRecords,
-    rules: &RecordRules,
-    limits: &ChunkLimits,
     on_progress: &dyn Fn(usize),
 ) -> Result<Vec<String>, DocumentsError> {
     let mut ids = Ids::default();
     let mut said = Vec::new();
-    let mut batch = Batch { reading, known, limits, root: 0, file: String::new(), records: Vec::new(), bytes: 0 };
+    let mut batch = Batch { reading, known, limits: sources.limits, root: 0, file: String::new(), records: Vec::new(), bytes: 0 };
     let mut done = 0;
-    for (number, file) in (root..).zip(files) {
+    for (number, file) in (sources.first_root..).zip(sources.files) {
         batch.root = number as u32;
         batch.file = file.path.to_string_lossy().into_owned();
-        let sentences = file.read(rules, &mut ids, &mut |found| {
+        let sentences = file.read(sources.rules, &mut ids, &mut |found| {
             batch.take(found);
             done += 1;
             on_progress(done);
@@ -160,7 +165,8 @@ mod tests {
             let rules = RecordRules { text_bytes_max: 100_000, title_bytes_max: 100, records_max: 10_000, language: None };
             let mut reading = Reading { next_chunk_id: self.next_chunk_id, ..Reading::default() };
             let known = std::mem::take(&mut self.known);
-            read_records(&mut reading, &files, 3, known, &rules, &ChunkLimits::default(), &|_| {}).unwrap();
+            let sources = RecordFiles { files: &files, first_root: 3, rules: &rules, limits: &ChunkLimits::default() };
+            read_records(&mut reading, &sources, known, &|_| {}).unwrap();
             self.next_chunk_id = reading.next_chunk_id;
             let mut told = Vec::new();
             for file in &reading.files {
