@@ -191,7 +191,8 @@ fn only_records_that_changed_are_cut_again() {
         "{report}"
     );
     let after = ids(&sandbox);
-    for id in ["q3", "q4", "q5", "q6", "q7"] {
+    // Which of its passages stands for q3 is left to the ranking.
+    for id in ["q4", "q5", "q6", "q7"] {
         assert_eq!(after.get(id), before.get(id), "{id}");
     }
     assert!(after["q8"] > *before.values().max().expect("an id"));
@@ -231,7 +232,7 @@ fn records_stand_beside_folders() {
     assert!(bucket[0]["commit"].is_string());
     // Files are found as often as before: only records collapse.
     let mut paths: BTreeMap<&str, usize> = BTreeMap::new();
-    let findings = found(&sandbox, "token capacity distance cache matrix");
+    let findings = found(&sandbox, "deployment service release certificates timer");
     findings.iter().filter_map(|finding| finding["path"].as_str()).for_each(|path| *paths.entry(path).or_default() += 1);
     assert!(paths.values().any(|count| *count > 1), "{paths:?}");
 
