@@ -3,6 +3,7 @@
 
 mod files;
 mod git_tools;
+mod records;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};

@@ -5,6 +5,7 @@
 //! it; only a request that can't be understood fails.
 
 mod answer;
+mod collapse;
 mod explain;
 mod find;
 mod judge;

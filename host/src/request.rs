@@ -106,7 +106,7 @@ pub struct PluginChoice {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenFileArguments {
-    /// A path as findings have it, relative to an indexed root.
+    /// A path as findings have it, relative to an indexed root; of a record its path, or its `document`.
     #[schemars(length(min = 1, max = 4096))]
     pub path: String,
     /// First line, from 1. Default 1.

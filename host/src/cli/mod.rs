@@ -42,7 +42,7 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Index folders, or bring their index up to date
+    /// Index folders and plain records, or bring their index up to date
     Index(index::IndexArgs),
     /// Answer MCP tool calls over HTTP
     Serve(serve::ServeArgs),

@@ -10,13 +10,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 use super::catalog::{FileRow, NewChunk};
-use super::chunk::ChunkLimits;
+use super::chunk::{ChunkLimits, Language};
 use super::data_dir::{DataDir, DataDirError};
+use super::documents::{DocumentsError, DocumentsFile, RecordRules, check_files};
 use super::manifest::{
-    CATALOG_FILE, CheckedManifest, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FORMAT, LSA_FILE, Manifest, RootInfo, STANDINGS_FILE,
-    TEXT_FOLDER,
+    CATALOG_FILE, CheckedManifest, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FORMAT, LSA_FILE, Manifest, RootInfo, RootKind,
+    STANDINGS_FILE, TEXT_FOLDER,
 };
-use super::read::{Previous, Reading, read_all};
+use super::read::{Previous, Reading, RecordFiles, read_all, read_records};
 use super::scan::{ScanError, ScanLimits, scan};
 use super::standing::Standings;
 use super::tokenize::TOKENIZER_VERSION;
@@ -29,7 +30,20 @@ use crate::models::vllm::VllmEmbedder;
 use crate::models::{Embedder, EmbedderSettings};
 use crate::types::ChunkId;
 
-/// What to index and how.
+/// Bytes of a record's title; longer ones are texts.
+const TITLE_BYTES_MAX: usize = 1_000;
+
+/// What to index.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    pub folders: Vec<PathBuf>,
+    /// Files of records, see [`super::documents`].
+    pub documents: Vec<PathBuf>,
+    /// The language of records that tell none by `language` or `path`.
+    pub documents_language: Option<Language>,
+}
+
+/// How to index it.
 #[derive(Clone, Debug)]
 pub struct BuildSettings {
     pub scan: ScanLimits,
@@ -77,6 +91,8 @@ pub enum BuildError {
     #[error(transparent)]
     Scan(#[from] ScanError),
     #[error(transparent)]
+    Documents(#[from] DocumentsError),
+    #[error(transparent)]
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Text(#[from] TextError),
@@ -86,22 +102,23 @@ pub enum BuildError {
     Io { path: PathBuf, error: std::io::Error },
 }
 
-/// Brings the index of a data directory up to date with `roots`. Blocks; needs a
-/// tokio runtime around it for remote embedders.
+/// Brings the index of a data directory up to date with its sources: folders are the first roots, in their order,
+/// files of records the last. Blocks; needs a tokio runtime around it for remote embedders.
 ///
 /// # Errors
 /// [`BuildError`]; nothing that serves is touched then.
 pub fn build(
     data: &DataDir,
-    roots: &[PathBuf],
+    sources: &Sources,
     settings: &BuildSettings,
     runtime: &tokio::runtime::Handle,
     progress: &Progress,
 ) -> Result<BuildReport, BuildError> {
     let lock = data.lock()?;
     let started = SystemTime::now();
-    let scanned = scan(roots, &settings.scan, &|done| progress(Phase::Scan, done, 0))?;
-    let roots = absolute(roots)?;
+    let documents = check_files(&sources.documents)?;
+    let scanned = scan(&sources.folders, &settings.scan, &|done| progress(Phase::Scan, done, 0))?;
+    let roots = absolute(&sources.folders)?;
     let shape = settings_text(settings);
     // An index that can't be read is no loss here: this build replaces it.
     let found = data.current().ok().and_then(|name| Manifest::open(&data.generation(&name)).ok());
@@ -116,19 +133,23 @@ pub fn build(
         }
         None => Previous::default(),
     };
-    let previous = Previous { next_chunk_id, ..previous };
+    let mut previous = Previous { next_chunk_id, ..previous };
+    let known_records = std::mem::take(&mut previous.records);
     let total = scanned.files.len();
     let mut reading = read_all(&roots, &scanned.files, &scanned.skipped, previous, (&settings.scan, &settings.chunks), &|done| {
         progress(Phase::Read, done, total)
     });
-    let mut warnings = Vec::new();
+    let rules = record_rules(sources, settings);
+    let records = RecordFiles { files: &documents, first_root: roots.len(), rules: &rules, limits: &settings.chunks };
+    let said = read_records(&mut reading, &records, known_records, &|done| progress(Phase::Read, total + done, 0))?;
+    let mut warnings = said.clone();
     progress(Phase::Git, 0, roots.len());
-    let infos = describe_roots(&roots, &mut reading, &settings.git, &mut warnings);
+    let infos = describe_roots(&roots, &documents, &mut reading, &settings.git, &mut warnings);
     let fallbacks = reading.files.iter().filter(|file| file.row.fallback).count() as u64;
     if fallbacks > 0 {
         warnings.push(format!("{fallbacks} files did not parse and were cut into windows of lines"));
     }
-    let fingerprint = fingerprint(&shape, &infos, &reading);
+    let fingerprint = fingerprint(&shape, &infos, &reading, &said);
     let report = |manifest, built| BuildReport {
         manifest,
         built,
@@ -152,6 +173,7 @@ pub fn build(
         fingerprint: fingerprint.clone(),
         counts: Counts {
             files: reading.files.len() as u64,
+            documents: reading.files.iter().filter(|file| file.row.document.is_some()).count() as u64,
             skipped: reading.skipped.len() as u64,
             chunks: parts.chunks as u64,
             embedded: parts.dense.as_ref().map_or(0, |dense| dense.index.rows as u64),
@@ -169,6 +191,16 @@ pub fn build(
 
 fn absolute(roots: &[PathBuf]) -> Result<Vec<PathBuf>, BuildError> {
     roots.iter().map(|root| std::fs::canonicalize(root).map_err(|error| BuildError::Io { path: root.clone(), error })).collect()
+}
+
+fn record_rules(sources: &Sources, settings: &BuildSettings) -> RecordRules {
+    RecordRules {
+        text_bytes_max: settings.scan.file_bytes_max,
+        // The title stands at the head of the first chunk.
+        title_bytes_max: TITLE_BYTES_MAX.min(settings.chunks.bytes_max / 2),
+        records_max: settings.scan.files_max,
+        language: sources.documents_language,
+    }
 }
 
 /// Everything that shapes chunks, terms and vectors, as one line.
@@ -197,33 +229,43 @@ fn previous(before: &CheckedManifest) -> Result<Previous, CatalogError> {
     for chunk in catalog.chunks()? {
         chunks.entry(chunk.file).or_default().push(chunk);
     }
-    let roots = &before.manifest.roots;
-    let files = catalog
-        .files()?
-        .into_iter()
-        .filter_map(|file: FileRow| {
-            let root = roots.get(file.root as usize)?.path.to_string_lossy().into_owned();
-            let chunks = chunks.remove(&file.id).unwrap_or_default();
-            Some(((root, file.path.clone()), (file, chunks)))
-        })
-        .collect();
+    let (mut files, mut records) = (HashMap::new(), HashMap::new());
+    for file in catalog.files()? {
+        let Some(root) = before.manifest.roots.get(file.root as usize) else { continue };
+        let root = root.path.to_string_lossy().into_owned();
+        let chunks = chunks.remove(&file.id).unwrap_or_default();
+        match &file.document {
+            Some(id) => records.insert((root, id.clone()), (file, chunks)),
+            None => files.insert((root, file.path.clone()), (file, chunks)),
+        };
+    }
     Ok(Previous {
         files,
+        records,
         created_ns: before.manifest.created_s.saturating_mul(1_000_000_000),
         next_chunk_id: before.manifest.next_chunk_id,
     })
 }
 
 /// Puts each file's last commit into its row. Without git, or when its facts can't be
-/// had, files have no commit and a warning says so.
-fn describe_roots(roots: &[PathBuf], reading: &mut Reading, limits: &GitLimits, warnings: &mut Vec<String>) -> Vec<RootInfo> {
-    let names = root_names(roots);
+/// had, files have no commit and a warning says so. Git is not asked about records.
+fn describe_roots(
+    roots: &[PathBuf],
+    documents: &[DocumentsFile],
+    reading: &mut Reading,
+    limits: &GitLimits,
+    warnings: &mut Vec<String>,
+) -> Vec<RootInfo> {
+    let mut names = root_names(roots.iter().chain(documents.iter().map(|file| &file.path)));
+    let of_documents = names.split_off(roots.len());
+    let bare = |path: &Path, kind, name| RootInfo { path: path.to_owned(), kind, name, commit: None, branch: None, dirty: false };
+    let records = documents.iter().zip(of_documents).map(|(file, name)| bare(&file.path, RootKind::Documents, name));
     roots
         .iter()
         .zip(names)
         .enumerate()
         .map(|(number, (root, name))| {
-            let mut info = RootInfo { path: root.clone(), name, commit: None, branch: None, dirty: false };
+            let mut info = bare(root, RootKind::Folder, name);
             let paths: Vec<&str> =
                 reading.files.iter().filter(|file| file.row.root == number as u32).map(|file| file.row.path.as_str()).collect();
             let facts = match git_facts(root, &paths, limits) {
@@ -250,11 +292,12 @@ fn describe_roots(roots: &[PathBuf], reading: &mut Reading, limits: &GitLimits, 
             (info.commit, info.branch, info.dirty) = (facts.head_commit, facts.branch, facts.dirty);
             info
         })
+        .chain(records)
         .collect()
 }
 
 /// The last part of each root's path, made different where two are the same.
-fn root_names(roots: &[PathBuf]) -> Vec<String> {
+fn root_names<'a>(roots: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for root in roots {
         let base = root.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
@@ -276,7 +319,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn fingerprint(settings: &str, roots: &[RootInfo], reading: &Reading) -> String {
+/// `said` is what is to be said about files of records.
+fn fingerprint(settings: &str, roots: &[RootInfo], reading: &Reading, said: &[String]) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
@@ -294,11 +338,16 @@ fn fingerprint(settings: &str, roots: &[RootInfo], reading: &Reading) -> String 
         add(&file.row.path);
         add(&file.row.content_hash);
         add(file.row.commit.as_deref().unwrap_or_default());
+        if let Some(id) = &file.row.document {
+            add(id);
+            add(&format!("{:?}", file.row.commit_time_s));
+        }
     }
     for skipped in &reading.skipped {
         add(&skipped.path);
         add(&skipped.reason);
     }
+    said.iter().for_each(|sentence| add(sentence));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -47,12 +47,24 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileSum>,
 }
 
-/// One indexed folder.
+/// What a root is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootKind {
+    #[default]
+    Folder,
+    /// A file of records.
+    Documents,
+}
+
+/// One indexed folder or file of records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RootInfo {
     /// Absolute.
     pub path: PathBuf,
+    #[serde(default)]
+    pub kind: RootKind,
     /// Put before paths when there are several roots.
     pub name: String,
     pub commit: Option<String>,
@@ -63,7 +75,11 @@ pub struct RootInfo {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
+    /// Files and records.
     pub files: u64,
+    /// The records among them.
+    #[serde(default)]
+    pub documents: u64,
     pub skipped: u64,
     pub chunks: u64,
     pub embedded: u64,

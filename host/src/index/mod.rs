@@ -1,9 +1,10 @@
-//! The index, offline: from folders of files to an immutable generation.
+//! The index, offline: from folders and files of records to an immutable generation.
 
 pub mod build;
 pub mod catalog;
 pub mod chunk;
 pub mod data_dir;
+pub mod documents;
 pub mod manifest;
 mod read;
 pub mod role;

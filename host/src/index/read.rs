@@ -1,16 +1,20 @@
 //! Reads and chunks the files of a scan, or takes over what the last generation has
 //! of files that did not change.
 
+mod records;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use super::catalog::{FileRow, NewChunk, SkippedRow};
-use super::chunk::{ChunkKind, ChunkLimits, Language, chunk_source};
+use super::chunk::{Chunk, ChunkKind, ChunkLimits, Language, chunk_source};
 use super::role::Role;
 use super::scan::{FileContent, ScanLimits, ScannedFile, Skipped, content_hash, read_file};
 use crate::types::ChunkId;
+
+pub use records::{KnownRecords, RecordFiles, read_records};
 
 /// A file this recently changed when the last index was made may have changed again
 /// within the same time stamp: it is compared by content.
@@ -24,6 +28,8 @@ pub type Known = (FileRow, Vec<NewChunk>);
 pub struct Previous {
     /// Key: (absolute root, path within).
     pub files: HashMap<(String, String), Known>,
+    /// Key: (absolute file, id of the record).
+    pub records: KnownRecords,
     /// When it was made, in nanoseconds since 1970.
     pub created_ns: i64,
     pub next_chunk_id: u64,
@@ -86,26 +92,28 @@ pub fn read_all(
         detail: skipped.detail.clone(),
     }));
     for outcome in outcomes {
-        let id = reading.files.len() as u32;
-        let (mut row, mut chunks, kept) = match outcome {
-            Outcome::Skipped(row) => {
-                reading.skipped.push(row);
-                continue;
-            }
-            Outcome::Kept(row, chunks) => (row, chunks, true),
-            Outcome::Fresh(row, mut chunks) => {
-                for chunk in &mut chunks {
-                    chunk.id = ChunkId(reading.next_chunk_id);
-                    reading.next_chunk_id += 1;
-                }
-                (row, chunks, false)
-            }
-        };
-        row.id = id;
-        chunks.iter_mut().for_each(|chunk| chunk.file = id);
-        reading.files.push(ReadFile { row, chunks, kept });
+        match outcome {
+            Outcome::Skipped(row) => reading.skipped.push(row),
+            Outcome::Kept(row, chunks) => reading.push(row, chunks, true),
+            Outcome::Fresh(row, chunks) => reading.push(row, chunks, false),
+        }
     }
     reading
+}
+
+impl Reading {
+    /// Takes a file in as the next one. Chunks that are not kept get their ids.
+    fn push(&mut self, mut row: FileRow, mut chunks: Vec<NewChunk>, kept: bool) {
+        row.id = self.files.len() as u32;
+        for chunk in &mut chunks {
+            chunk.file = row.id;
+            if !kept {
+                chunk.id = ChunkId(self.next_chunk_id);
+                self.next_chunk_id += 1;
+            }
+        }
+        self.files.push(ReadFile { row, chunks, kept });
+    }
 }
 
 fn read_one(
@@ -151,23 +159,24 @@ fn read_one(
     }
     let chunked = chunk_source(language, &text, chunk_limits);
     let row = FileRow { fallback: chunked.fallback.is_some() && language != Language::Markdown, ..row };
-    let chunks = chunked
-        .chunks
-        .into_iter()
-        .map(|chunk| NewChunk {
-            id: ChunkId(0),
-            file: 0,
-            start_line: chunk.start_line,
-            end_line: chunk.end_line,
-            symbol: chunk.symbol,
-            kind: kind_name(chunk.kind).into(),
-            definitions: chunk.definitions.join(" "),
-            comments: chunk.comments,
-            calls: chunk.calls.join(" "),
-            text: chunk.text,
-        })
-        .collect();
+    let chunks = chunked.chunks.into_iter().map(new_chunk).collect();
     Outcome::Fresh(row, chunks)
+}
+
+/// A chunk without its id and its file.
+fn new_chunk(chunk: Chunk) -> NewChunk {
+    NewChunk {
+        id: ChunkId(0),
+        file: 0,
+        start_line: chunk.start_line,
+        end_line: chunk.end_line,
+        symbol: chunk.symbol,
+        kind: kind_name(chunk.kind).into(),
+        definitions: chunk.definitions.join(" "),
+        comments: chunk.comments,
+        calls: chunk.calls.join(" "),
+        text: chunk.text,
+    }
 }
 
 fn kind_name(kind: ChunkKind) -> &'static str {

@@ -51,6 +51,8 @@ pub struct ChunkTable {
     /// As clients see them, one for each file.
     paths: Vec<String>,
     newest_commit_s: Option<i64>,
+    /// Whether any of the files is a record.
+    has_records: bool,
 }
 
 /// Why a generation can't be opened.
@@ -164,7 +166,8 @@ impl ChunkTable {
         let paths = files.iter().map(|file| display_path(&manifest.roots, file.root, &file.path)).collect();
         let (ids, file_of) = catalog.chunk_files()?.into_iter().unzip();
         let newest_commit_s = files.iter().filter_map(|file| file.commit_time_s).max();
-        Ok(ChunkTable { ids, file_of, files, paths, newest_commit_s })
+        let has_records = files.iter().any(|file| file.document.is_some());
+        Ok(ChunkTable { ids, file_of, files, paths, newest_commit_s, has_records })
     }
 
     pub fn len(&self) -> usize {
@@ -191,6 +194,21 @@ impl ChunkTable {
     /// The time of the newest of the files' last commits, in Unix seconds.
     pub fn newest_commit_s(&self) -> Option<i64> {
         self.newest_commit_s
+    }
+
+    /// Whether there are records beside files, or instead of them.
+    pub fn has_records(&self) -> bool {
+        self.has_records
+    }
+
+    /// The record, by the number of its file, that a chunk is a passage of; `None` for the chunks of files.
+    pub fn record_of(&self, id: ChunkId) -> Option<u32> {
+        self.file(id).filter(|(file, _)| file.document.is_some()).map(|(file, _)| file.id)
+    }
+
+    /// The chunks of a file, ascending.
+    pub fn of_file(&self, file: u32) -> Vec<ChunkId> {
+        self.ids.iter().zip(&self.file_of).filter(|(_, of)| **of == file).map(|(id, _)| *id).collect()
     }
 
     /// A chunk with what its file knows; `None` when there is no such file.
@@ -250,5 +268,46 @@ impl Admitted {
     /// How many chunks are in it.
     pub fn count(&self) -> usize {
         self.count
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::index::role::Role;
+
+    /// A table in which chunk n is of file `file_of[n]`; `records` says which files are records.
+    pub(crate) fn table(records: &[bool], file_of: &[u32]) -> ChunkTable {
+        let file = |(id, is_record): (u32, &bool)| FileRow {
+            id,
+            root: 0,
+            path: format!("f{id}"),
+            language: "text".into(),
+            size_bytes: 1,
+            modified_ns: 0,
+            content_hash: String::new(),
+            commit: None,
+            commit_time_s: None,
+            fallback: false,
+            role: Role::Source,
+            document: is_record.then(|| format!("d{id}")),
+        };
+        let files: Vec<FileRow> = (0..).zip(records).map(file).collect();
+        ChunkTable {
+            ids: (0..file_of.len() as u64).map(ChunkId).collect(),
+            file_of: file_of.to_vec(),
+            paths: files.iter().map(|file| file.path.clone()).collect(),
+            has_records: records.contains(&true),
+            files,
+        }
+    }
+
+    #[test]
+    fn chunks_know_their_record() {
+        let table = table(&[false, true], &[0, 1, 1, 0]);
+        assert!(table.has_records());
+        assert_eq!((table.record_of(ChunkId(0)), table.record_of(ChunkId(2)), table.record_of(ChunkId(9))), (None, Some(1), None));
+        assert_eq!(table.of_file(1), [ChunkId(1), ChunkId(2)]);
+        assert!(table.of_file(7).is_empty());
     }
 }

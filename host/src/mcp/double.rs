@@ -154,6 +154,7 @@ pub(crate) fn envelope(findings: u32) -> AnswerEnvelope {
         rank,
         chunk_id: ChunkId(u64::from(rank)),
         path: format!("src/file{rank}.rs"),
+        document: None,
         start_line: 1,
         end_line: 2,
         symbol: Some(format!("thing{rank}")),

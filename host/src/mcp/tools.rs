@@ -76,7 +76,7 @@ impl Tool {
                  `explain`. Use it when `semantic_search` misses something that must be there, or to study the ranking."
             }
             Tool::OpenFile => {
-                "Read lines of an indexed file, by the path a finding has. Use it to see what surrounds a finding or to \
+                "Read lines of an indexed file or record, by the path a finding has. Use it to see what surrounds a finding or to \
                  read text that an answer left out."
             }
             Tool::GitBlame => {

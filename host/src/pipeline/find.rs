@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::SpanContext;
 
+use super::collapse::best_passages;
 use super::{Notes, Search, blocking};
 use crate::channels::{Bm25Channel, Channel, ChannelError, ChannelQuery, DenseChannel};
 use crate::index::catalog::ChunkRow;
@@ -255,13 +256,17 @@ pub(super) async fn recency_boost(search: &Search<'_>, parent: &Span, fused: &Fu
     Boosted { list, fused_rows }
 }
 
-/// Fetches the first `needed` rows from the catalog.
+/// Fetches the first `needed` rows from the catalog, of each record the best passage only.
 pub(super) async fn hydrate(search: &Search<'_>, parent: &Span, boosted: Boosted, needed: usize, notes: &mut Notes) -> Candidates {
     let host = search.host;
     let stage = search.client_stage(parent, span::HYDRATE);
     stage.set(attr::DB_SYSTEM, "duckdb");
     stage.set(attr::DB_OPERATION, "SELECT");
     stage.set(attr::GENERATION, host.snapshot.manifest.generation.clone());
+    let (boosted, collapsed) = best_passages(boosted, &host.snapshot.chunks);
+    if host.snapshot.chunks.has_records() {
+        stage.set(attr::PASSAGES_COLLAPSED, collapsed as i64);
+    }
     let wanted: Vec<ChunkId> = boosted.list.ids.iter().copied().take(needed).collect();
     let beyond = boosted.list.ids[wanted.len()..].to_vec();
     let (snapshot, ids) = (host.snapshot.clone(), wanted.clone());

@@ -94,6 +94,8 @@ pub mod attr {
     pub const HITS: &str = "retrieval.hits";
     pub const DEADLINE_MS: &str = "retrieval.deadline_ms";
     pub const FUSED_DOCS: &str = "retrieval.fused_docs";
+    /// Rows left out because their record has a better passage.
+    pub const PASSAGES_COLLAPSED: &str = "retrieval.passages_collapsed";
     pub const RECENCY_BOOSTED: &str = "retrieval.recency_boosted";
     pub const RECENCY_WEIGHT: &str = "retrieval.recency_weight";
     pub const QUERY_KNOWN: &str = "retrieval.query_known";

@@ -12,6 +12,7 @@ mod language;
 mod lines;
 mod markdown;
 mod names;
+mod passages;
 mod pieces;
 mod syntax;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use language::{Language, UnknownLanguage};
 use lines::Lines;
+pub use passages::chunk_record;
 
 /// Chunks `text`, in the order of their first lines. A text without any visible character has no chunks.
 ///
