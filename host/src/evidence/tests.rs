@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::code::git::GitLimits;
-use crate::index::build::{BuildSettings, build};
+use crate::index::build::{BuildSettings, Sources, build};
 use crate::index::chunk::ChunkLimits;
 use crate::index::data_dir::DataDir;
 use crate::index::scan::ScanLimits;
@@ -39,7 +39,7 @@ impl Index {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let data = DataDir::new(folder.path().join("data"));
-        build(&data, &[root], &settings, runtime.handle(), &|_, _, _| {}).unwrap();
+        build(&data, &Sources { folders: vec![root], ..Sources::default() }, &settings, runtime.handle(), &|_, _, _| {}).unwrap();
         let snapshot = Arc::new(Snapshot::open_current(&data, &EmbedderSettings::Off).unwrap());
         Index { snapshot, _folder: folder }
     }

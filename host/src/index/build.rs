@@ -418,6 +418,11 @@ pub fn display_path(roots: &[RootInfo], root: u32, path: &str) -> String {
     }
 }
 
+/// What is embedded of a chunk: what it defines and says in comments counts twice.
+fn passage(path: &str, chunk: &NewChunk) -> String {
+    format!("{path}\n{}\n{} {}\n{}", chunk.text, chunk.symbol.as_deref().unwrap_or_default(), chunk.definitions, chunk.comments)
+}
+
 /// Embeds every chunk and writes the vector index. An embedder that has nothing to
 /// learn from, or doesn't answer, leaves the generation without vectors, and a
 /// warning.
@@ -433,7 +438,7 @@ fn write_dense(
     if chunks.is_empty() || matches!(settings, EmbedderSettings::Off) {
         return Ok(None);
     }
-    let passages: Vec<String> = chunks.iter().map(|(file, chunk)| format!("{}\n{}", paths[file.id as usize], chunk.text)).collect();
+    let passages: Vec<String> = chunks.iter().map(|(file, chunk)| passage(&paths[file.id as usize], chunk)).collect();
     let passages: Vec<&str> = passages.iter().map(String::as_str).collect();
     let io = |path: &Path, error: std::io::Error| BuildError::Io { path: path.into(), error };
     let dense = folder.join("dense");

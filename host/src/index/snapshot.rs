@@ -297,6 +297,7 @@ pub(crate) mod tests {
             ids: (0..file_of.len() as u64).map(ChunkId).collect(),
             file_of: file_of.to_vec(),
             paths: files.iter().map(|file| file.path.clone()).collect(),
+            newest_commit_s: None,
             has_records: records.contains(&true),
             files,
         }

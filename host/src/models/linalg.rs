@@ -194,6 +194,16 @@ impl DenseRows {
         out
     }
 
+    /// Divides each row by the square root of its length; rows of zeros stay.
+    pub fn dampen_rows(&mut self) {
+        for row in self.values.chunks_exact_mut(self.columns.max(1)) {
+            let root = row.iter().map(|value| value * value).sum::<f32>().sqrt().sqrt();
+            if root > 0.0 {
+                row.iter_mut().for_each(|value| *value /= root);
+            }
+        }
+    }
+
     /// Multiplies each column with its factor.
     pub fn scale_columns(&mut self, factors: &[f32]) {
         debug_assert_eq!(factors.len(), self.columns);

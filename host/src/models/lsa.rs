@@ -2,8 +2,9 @@
 //! In: texts and a tokenizer. Out: a model that turns a text into a vector of unit length.
 //!
 //! Deerwester et al., JASIS 41(6), 1990: texts become tf-idf rows, the rows are projected on the
-//! leading right singular vectors of their matrix, each direction weighted with its singular value:
-//! what many texts share counts for more than what few do. Terms that occur in the same texts end up
+//! leading right singular vectors of their matrix. Departures, by measurement: each direction is
+//! weighted with its singular value, so that what many texts share counts for more than what few do,
+//! and each term's vector has the square root of its length, so that rare terms keep a say. Terms that occur in the same texts end up
 //! near each other. A seed and a corpus give the same bits on any number of threads.
 
 use std::collections::HashMap;
@@ -100,8 +101,7 @@ pub struct LsaModel {
     vocabulary: HashMap<Box<str>, u32>,
     /// Inverse document frequency by term, positive.
     idf: Vec<f32>,
-    /// Right singular vectors as columns, times their singular values over the largest: terms ×
-    /// dimension.
+    /// Terms × dimension: `V Σ / σ₁`, each row divided by the square root of its length.
     basis: DenseRows,
 }
 
@@ -135,6 +135,7 @@ impl LsaModel {
         };
         let shares: Vec<f32> = values.iter().map(|value| value / largest).collect();
         basis.scale_columns(&shares);
+        basis.dampen_rows();
         Ok(LsaModel { vocabulary, idf, basis })
     }
 
@@ -143,7 +144,7 @@ impl LsaModel {
         self.basis.columns()
     }
 
-    /// The vector of a text, of unit length: `ΣVᵀx / |ΣVᵀx|` for its tf-idf vector `x`. `None` when
+    /// The vector of a text, of unit length: `Bᵀx / |Bᵀx|` for its tf-idf vector `x` and the basis `B`. `None` when
     /// no term of it is known.
     pub fn embed(&self, text: &str, tokenizer: &Tokenizer) -> Option<Vec<f32>> {
         let mut vector = vec![0.0; self.dimension()];
@@ -242,9 +243,9 @@ impl LsaModel {
     }
 }
 
-/// `(1 + ln tf) · idf`, with `tf` at least 1.
+/// `√tf · idf`, with `tf` at least 1.
 fn term_weight(count: usize, idf: f32) -> f32 {
-    (1.0 + (count as f32).ln()) * idf
+    (count as f32).sqrt() * idf
 }
 
 /// `ln((N + 1) / (df + 1)) + 1`.
