@@ -14,7 +14,9 @@ use crate::support::{Sandbox, wait_until};
 /// Chunk ids by path, out of as many pages as there are.
 async fn chunks_by_path(client: &Client, query: &str) -> BTreeMap<String, BTreeSet<ChunkId>> {
     let mut chunks: BTreeMap<String, BTreeSet<ChunkId>> = BTreeMap::new();
-    for finding in client.search(json!({"query": query, "limit": 100, "depths": {"bm25": 1000, "dense": 1000, "files": 1000}})).await.findings {
+    for finding in
+        client.search(json!({"query": query, "limit": 100, "depths": {"bm25": 1000, "dense": 1000, "files": 1000}})).await.findings
+    {
         chunks.entry(finding.path).or_default().insert(finding.chunk_id);
     }
     chunks

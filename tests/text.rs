@@ -98,17 +98,11 @@ fn one_field_gives_the_scores_of_bm25s_and_rm3_those_of_its_formula() {
     let documents = texts.iter().zip(0..).map(|(text, id)| TextDocument { id: ChunkId(id), text, names: "", path: "", comments: "" });
     build(folder.path(), documents, &|_| {}).expect("an index");
     let index = TextIndex::open(folder.path()).expect("the index");
-    let queries: Vec<Vec<String>> = [
-        "wb",
-        "wb wc wd",
-        "get_value_7 wcb",
-        "wd wd wzz unheard",
-        "readWordwi wj wk wl wm wn wo wp wq wr",
-        "wxc wbbb wcd get_value_700",
-    ]
-    .iter()
-    .map(|text| terms_of(text))
-    .collect();
+    let queries: Vec<Vec<String>> =
+        ["wb", "wb wc wd", "get_value_7 wcb", "wd wd wzz unheard", "readWordwi wj wk wl wm wn wo wp wq wr", "wxc wbbb wcd get_value_700"]
+            .iter()
+            .map(|text| terms_of(text))
+            .collect();
     for (k1, b) in [(1.2, 0.75), (0.9, 0.4), (2.0, 1.0)] {
         let settings = Bm25Settings { symbol_weight: 0.0, path_weight: 0.0, body_weight: 1.0, comments_weight: 0.0, k1, b };
         let rm3 = Rm3Settings::default();
@@ -179,7 +173,8 @@ async fn phrases_and_prefixes_are_asked_for_as_written() {
     check(json!({"query": "\"bucket of tokens\" refilling"}), &["src/lease.rs"], None).await;
     check(json!({"query": "\"refill_tokens\""}), &["src/bucket.rs"], None).await;
     check(json!({"query": "\"token bucket\" \"takes a second\""}), &["docs/limits.md"], None).await;
-    check(json!({"query": "\"takes a second\" \"release_lease\""}), &["docs/limits.md", "src/lease.rs"], Some("any of them was enough")).await;
+    check(json!({"query": "\"takes a second\" \"release_lease\""}), &["docs/limits.md", "src/lease.rs"], Some("any of them was enough"))
+        .await;
     check(json!({"query": "\"token bucket\"", "paths": ["src/**"]}), &["src/bucket.rs"], None).await;
     check(
         json!({"query": "\"takes a second\" lease", "paths": ["src/**"], "channels": ["bm25"]}),
@@ -187,17 +182,22 @@ async fn phrases_and_prefixes_are_asked_for_as_written() {
         Some("no chunk that the filters let through holds the phrase “takes a second”"),
     )
     .await;
-    check(json!({"query": "\"second takes\" lease", "channels": ["bm25"]}), &["docs/limits.md", "src/lease.rs"], Some("no chunk holds")).await;
+    check(json!({"query": "\"second takes\" lease", "channels": ["bm25"]}), &["docs/limits.md", "src/lease.rs"], Some("no chunk holds"))
+        .await;
     check(json!({"query": "relea*", "channels": ["bm25"]}), &["src/lease.rs"], None).await;
     check(json!({"query": "REFILL*", "channels": ["bm25"]}), &["docs/limits.md", "src/bucket.rs"], None).await;
-    check(json!({"query": "qwert* lease", "channels": ["bm25"]}), &["src/lease.rs"], Some("`qwert*`: no term of the index begins so")).await;
+    check(json!({"query": "qwert* lease", "channels": ["bm25"]}), &["src/lease.rs"], Some("`qwert*`: no term of the index begins so"))
+        .await;
     check(json!({"query": "r* lease", "channels": ["bm25"]}), &["src/lease.rs"], Some("`r*`: a prefix has at least 2 letters")).await;
     check(json!({"query": "\"lease", "channels": ["bm25"]}), &["src/lease.rs"], Some("a phrase that is not closed")).await;
     check(json!({"query": "\"…\" lease", "channels": ["bm25"]}), &["src/lease.rs"], Some("has no words that can be searched")).await;
 
     let explained = client.search(json!({"query": "relea*", "explain": true})).await;
     let told = explained.explanation.expect("asked for").query;
-    assert_eq!((told.prefixes[0].prefix.as_str(), told.prefixes[0].terms.as_slice()), ("relea", &["releas".to_owned(), "release_lease".into()][..]));
+    assert_eq!(
+        (told.prefixes[0].prefix.as_str(), told.prefixes[0].terms.as_slice()),
+        ("relea", &["releas".to_owned(), "release_lease".into()][..])
+    );
     assert_eq!((told.terms.len(), told.widened.len()), (0, 0));
 }
 
@@ -262,7 +262,10 @@ async fn a_vague_query_is_widened_when_the_gate_may() {
     repo.write("docs/quota.md", "# Quota\n\nA throttle with a quota. The throttle refuses beyond the quota.\n");
     repo.write("docs/gauge.md", "# Gauge\n\nThe quota of everybody in one gauge.\n");
     for number in 0..30 {
-        repo.write(&format!("docs/more_{number}.md"), &format!("# More {}\n\nText {} of no meaning.\n", letters(number + 700), letters(number + 26)));
+        repo.write(
+            &format!("docs/more_{number}.md"),
+            &format!("# More {}\n\nText {} of no meaning.\n", letters(number + 700), letters(number + 26)),
+        );
     }
     repo.commit("quotas");
     let mut sandbox = Sandbox::indexed(&repo);

@@ -43,7 +43,8 @@ impl QueryProfile {
         let mut warnings = literals.warnings;
         let known = document_frequencies.iter().filter(|frequency| **frequency > 0).count();
         if known > TERMS_MAX {
-            warnings.push(format!("the query has {known} terms that are in the index; the text index was asked for the {TERMS_MAX} rarest"));
+            warnings
+                .push(format!("the query has {known} terms that are in the index; the text index was asked for the {TERMS_MAX} rarest"));
         } else if terms.is_empty() && literals.prefixes.is_empty() {
             warnings.push("the query has no terms to search for: it is made of signs, or of words such as `the` and `how`".into());
         } else if known == 0 && literals.prefixes.is_empty() {

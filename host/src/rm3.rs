@@ -179,6 +179,6 @@ mod tests {
         let none = |feedback: &[Feedback]| widen(&["a".to_owned()], feedback, 10, &|_| Ok(10), &Rm3Settings::default()).unwrap();
         assert_eq!(none(&[]), [("a".to_owned(), 1.0)]);
         assert_eq!(none(&[Feedback { text: "frequent … words", score: 1.0 }]), [("a".to_owned(), 1.0)]);
-        assert_eq!(widen(&[], &[], 0, &|_| Ok(0), &Rm3Settings::default()).unwrap(), []);
+        assert!(widen(&[], &[], 0, &|_| Ok(0), &Rm3Settings::default()).unwrap().is_empty());
     }
 }

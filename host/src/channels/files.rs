@@ -52,10 +52,8 @@ impl Channel for FilesChannel {
             }
         }
         let first = |file: u32| chunks.chunks_of(file).iter().copied().find(|id| admits(*id));
-        let rows: Vec<(ChunkId, f32)> = files
-            .into_iter()
-            .filter_map(|(file, score)| Some((best.get(&file).copied().or_else(|| first(file))?, score)))
-            .collect();
+        let rows: Vec<(ChunkId, f32)> =
+            files.into_iter().filter_map(|(file, score)| Some((best.get(&file).copied().or_else(|| first(file))?, score))).collect();
         span.set(attr::HITS, rows.len() as i64);
         Ok(RankedList::from_rows(rows)?)
     }

@@ -34,7 +34,7 @@ pub const PREFIX_CHARS_MIN: usize = 2;
 pub struct TextError(#[from] tantivy::TantivyError);
 
 /// Decides by id what may be found.
-pub type Admits = dyn Fn(u64) -> bool + Send + Sync;
+pub type Admits<'a> = dyn Fn(u64) -> bool + Send + Sync + 'a;
 
 /// How BM25 counts. With one field of weight 1 the scores are those of Lucene's variant.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,8 @@ use super::catalog::{FileRow, NewChunk};
 use super::chunk::ChunkLimits;
 use super::data_dir::{DataDir, DataDirError};
 use super::manifest::{
-    CATALOG_FILE, CheckedManifest, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FILES_FOLDER, FORMAT, LSA_FILE, Manifest, RootInfo, TEXT_FOLDER,
+    CATALOG_FILE, CheckedManifest, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FILES_FOLDER, FORMAT, LSA_FILE, Manifest, RootInfo,
+    TEXT_FOLDER,
 };
 use super::read::{Previous, Reading, read_all};
 use super::scan::{ScanError, ScanLimits, scan};

@@ -162,9 +162,10 @@ pub(super) async fn gather(
     }
     let asked = decision.budgets.iter().filter(|budget| budget.channel != ChannelName::Dense || vector.is_some()).map(|budget| {
         let channel = open(budget.channel, &host.snapshot);
-        let mut query = ChannelQuery { text: query.clone(), vector: vector.clone(), admitted: admitted.clone(), depth: budget.depth as usize };
-        let widening = (decision.rm3 && budget.channel == ChannelName::Bm25)
-            .then(|| Widening::of(search, profile, search.stage(&stage, span::RM3)));
+        let mut query =
+            ChannelQuery { text: query.clone(), vector: vector.clone(), admitted: admitted.clone(), depth: budget.depth as usize };
+        let widening =
+            (decision.rm3 && budget.channel == ChannelName::Bm25).then(|| Widening::of(search, profile, search.stage(&stage, span::RM3)));
         let name = channel.span_name();
         let own = stage.child(name).announce();
         own.set(attr::CHANNEL, budget.channel.as_str());
@@ -207,7 +208,9 @@ pub(super) async fn gather(
             Ok((list, widened)) => {
                 match widened {
                     Ok(terms) => gathered.widened.extend(terms),
-                    Err(error) => notes.degraded("rm3", error.class(), "the query was not widened", format!("the query was not widened: {error}")),
+                    Err(error) => {
+                        notes.degraded("rm3", error.class(), "the query was not widened", format!("the query was not widened: {error}"))
+                    }
                 }
                 own.record(&Fact::ChannelAnswered { channel: budget.channel, hits: list.len() });
                 gathered.spans.push(own.context().clone());

@@ -140,9 +140,8 @@ impl Widening {
     /// # Errors
     /// As [`widened`]; the query stays as it is.
     pub fn apply(self, struck: Result<(), String>, query: &mut ChannelQuery) -> Result<Vec<WeightedTerm>, ChannelError> {
-        let terms = struck
-            .map_err(ChannelError::Engine)
-            .and_then(|()| widened(&self.snapshot, query, &self.terms, &self.settings, &self.span));
+        let terms =
+            struck.map_err(ChannelError::Engine).and_then(|()| widened(&self.snapshot, query, &self.terms, &self.settings, &self.span));
         if let Err(error) = &terms {
             self.span.fail(error.class(), &error.to_string());
         }

@@ -135,7 +135,8 @@ impl Opened {
         for field in 0..WITH_PHRASES {
             let mut own: std::collections::BTreeMap<String, u32> = Default::default();
             for segment in &self.segments {
-                let mut terms = segment.inverted[field].terms().range().ge(prefix.as_bytes()).into_stream().map_err(tantivy::TantivyError::from)?;
+                let mut terms =
+                    segment.inverted[field].terms().range().ge(prefix.as_bytes()).into_stream().map_err(tantivy::TantivyError::from)?;
                 while terms.advance() {
                     let Some(term) = std::str::from_utf8(terms.key()).ok().filter(|term| term.starts_with(prefix)) else { break };
                     *own.entry(term.to_owned()).or_default() += terms.value().doc_freq;
@@ -166,7 +167,14 @@ impl Opened {
     }
 
     /// Adds a clause to each segment where something was found.
-    fn add<'a>(&'a self, clauses: &mut [Vec<Clause<'a>>], settings: &Bm25Settings, field: usize, weight: f32, (count, found): (u64, Found)) {
+    fn add<'a>(
+        &'a self,
+        clauses: &mut [Vec<Clause<'a>>],
+        settings: &Bm25Settings,
+        field: usize,
+        weight: f32,
+        (count, found): (u64, Found),
+    ) {
         if count == 0 {
             return;
         }
@@ -193,7 +201,8 @@ impl Opened {
         let mut count = 0;
         let mut lists = Vec::with_capacity(self.segments.len());
         for segment in &self.segments {
-            let list = segment.inverted[field].read_block_postings(&term, IndexRecordOption::WithFreqs).map_err(tantivy::TantivyError::from)?;
+            let list =
+                segment.inverted[field].read_block_postings(&term, IndexRecordOption::WithFreqs).map_err(tantivy::TantivyError::from)?;
             count += list.as_ref().map_or(0, |list| u64::from(list.doc_freq()));
             lists.push(list.map(Box::new));
         }
@@ -237,7 +246,7 @@ impl Opened {
                     _ => Box::new(PhraseQuery::new_with_offset(terms.collect())),
                 };
                 let weight = query.weight(EnableScoring::disabled_from_searcher(&self.searcher))?;
-                weight.for_each_no_score(segment, &mut |found| docs.extend_from_slice(found))?;
+                weight.for_each_no_score(segment, &mut |found: &[u32]| docs.extend_from_slice(found))?;
             }
             docs.sort_unstable();
             docs.dedup();

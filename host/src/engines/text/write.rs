@@ -51,7 +51,8 @@ pub fn build<'a>(folder: &Path, documents: impl Iterator<Item = TextDocument<'a>
 /// # Errors
 /// What tantivy says.
 pub fn build_files<'a>(folder: &Path, documents: impl Iterator<Item = FileDocument<'a>>) -> Result<(), TextError> {
-    let rows = documents.map(|file| (u64::from(file.file), [file.text.into(), file.names.into(), Cow::Borrowed(file.path), file.comments.into()]));
+    let rows =
+        documents.map(|file| (u64::from(file.file), [file.text.into(), file.names.into(), Cow::Borrowed(file.path), file.comments.into()]));
     write(Kind::Files, folder, rows, &|_| {})
 }
 
