@@ -19,6 +19,7 @@ mod spans;
 mod support;
 mod swaps;
 mod terms;
+mod text;
 mod traces;
 mod vllm;
 mod workbench;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::pipeline::SearchSettings;
 use crate::plugin::Capability;
 use crate::telemetry::OtelSettings;
 
@@ -227,6 +228,7 @@ fn check(config: &Config) -> Result<(), (String, String)> {
     if let Some((key, value, low, high)) = numbers.into_iter().find(|(_, value, low, high)| !(low..=high).contains(&value)) {
         return Err((key.into(), format!("is {value}; allowed: {low} to {high}")));
     }
+    check_search(&config.search)?;
     let recency = config.search.recency;
     if !(0.0..=1.0).contains(&recency.weight) {
         return Err(("search.recency.weight".into(), format!("is {}; allowed: 0 to 1", recency.weight)));
@@ -250,6 +252,25 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         }
     }
     Ok(())
+}
+
+fn check_search(search: &SearchSettings) -> Result<(), (String, String)> {
+    let (bm25, rm3) = (search.bm25, search.rm3);
+    let numbers = [
+        ("search.bm25.symbol_weight", bm25.symbol_weight, 0.0, 100.0),
+        ("search.bm25.path_weight", bm25.path_weight, 0.0, 100.0),
+        ("search.bm25.body_weight", bm25.body_weight, 0.0, 100.0),
+        ("search.bm25.comments_weight", bm25.comments_weight, 0.0, 100.0),
+        ("search.bm25.k1", bm25.k1, 0.0, 10.0),
+        ("search.bm25.b", bm25.b, 0.0, 1.0),
+        ("search.rm3.documents", rm3.documents as f64, 1.0, 100.0),
+        ("search.rm3.terms", rm3.terms as f64, 1.0, 100.0),
+        ("search.rm3.original_weight", rm3.original_weight, 0.0, 1.0),
+    ];
+    match numbers.into_iter().find(|(_, value, low, high)| !(low..=high).contains(&value)) {
+        Some((key, value, low, high)) => Err((key.into(), format!("is {value}; allowed: {low} to {high}"))),
+        None => Ok(()),
+    }
 }
 
 fn check_telemetry(config: &TelemetryConfig) -> Result<(), (String, String)> {
@@ -332,6 +353,9 @@ mod tests {
         check("[search]\ndeadline_ms = 5", &[], &["`search.deadline_ms`", "is 5; allowed: 10 to 300000", "c.toml"]);
         check("[search]\ndeadline_ms = \"soon\"", &[], &["search.deadline_ms", "invalid type"]);
         check("", &[("SPANLOOM_SEARCH__DEADLINE_MS", "9999999")], &["variable SPANLOOM_SEARCH__DEADLINE_MS", "9999999"]);
+        check("[search.bm25]\nb = 1.5", &[], &["`search.bm25.b`", "is 1.5; allowed: 0 to 1"]);
+        check("[search.bm25]\ncomments_weight = -1.0", &[], &["search.bm25.comments_weight", "is -1; allowed: 0 to 100"]);
+        check("[search.rm3]\nterms = 0", &[], &["search.rm3.terms", "is 0; allowed: 1 to 100"]);
         check("", &[("SPANLOOM_NONSENSE", "1")], &["nonsense"]);
         check("[embedding]\nkind = \"magic\"", &[], &["embedding.kind", "magic", "builtin"]);
         check("[embedding]\nkind = \"vllm\"", &[], &["embedding.vllm.model", "is empty"]);

@@ -81,7 +81,7 @@ pub struct Contribution {
 /// Something that did not do its full part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Degraded {
-    /// A stage (`gate`, `fusion`, `rerank`) or a channel (`bm25`, `dense`).
+    /// A stage (`gate`, `fusion`, `rerank`), a channel (`bm25`, `dense`, `files`), or `rm3`.
     pub part: String,
     /// What happened, as a class: `deadline`, `unavailable`, `trap.…`, `bad_output`, …
     pub cause: String,

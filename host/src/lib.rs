@@ -23,5 +23,6 @@ pub mod profile;
 pub mod recency;
 pub mod reports;
 pub mod request;
+pub mod rm3;
 pub mod telemetry;
 pub mod types;

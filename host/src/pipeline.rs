@@ -11,6 +11,7 @@ mod find;
 mod judge;
 mod page;
 mod record;
+mod words;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::KeyValue;
 use serde::{Deserialize, Serialize};
 
+use crate::engines::text::Bm25Settings;
 use crate::envelope::{AnswerEnvelope, Degraded};
 use crate::faults::Faults;
 use crate::index::snapshot::Snapshot;
@@ -27,6 +29,7 @@ use crate::plugin::{CallSettings, Configured, Decision, PluginSet};
 use crate::profile::QueryProfile;
 use crate::recency::RecencySettings;
 use crate::request::{RequestError, SearchRequest};
+use crate::rm3::Rm3Settings;
 use crate::telemetry::conventions::{attr, event, request_stage};
 use crate::telemetry::{Fact, Run, Span, carried};
 use crate::types::Stage;
@@ -44,6 +47,8 @@ pub struct SearchSettings {
     pub channel_deadline_ms: u64,
     /// Whether to rerank when the request doesn't say.
     pub rerank: bool,
+    pub bm25: Bm25Settings,
+    pub rm3: Rm3Settings,
     pub recency: RecencySettings,
 }
 
@@ -54,6 +59,8 @@ impl Default for SearchSettings {
             embed_deadline_ms: 2_000,
             channel_deadline_ms: 2_000,
             rerank: true,
+            bm25: Bm25Settings::default(),
+            rm3: Rm3Settings::default(),
             recency: RecencySettings::default(),
         }
     }
@@ -124,12 +131,13 @@ pub async fn search(host: &SearchHost, run: &Run, request: &SearchRequest) -> Re
     let mut notes = Notes::of(root);
 
     let profile = find::profile(&search, root).await?;
+    profile.warnings.iter().for_each(|warning| notes.warn(warning.clone()));
     let decided = judge::gate(&search, root, &profile, &mut notes).await;
     let vector = find::embed(&search, root, &profile, &decided.decision, &mut notes).await;
     let gathered = find::gather(&search, root, &profile, &decided.decision, vector, &mut notes).await;
     let ranked = rank(&search, root, &profile, &decided.decision, &gathered, &mut notes).await;
     let without = explain::without_each_channel(&search, root, &profile, &decided.decision, &gathered, &mut notes).await;
-    let told = answer::Told { profile: &profile, decided: &decided, runs: &gathered.runs, ranked: &ranked, without };
+    let told = answer::Told { profile: &profile, decided: &decided, gathered: &gathered, ranked: &ranked, without };
     Ok(answer::envelope(&search, &told, notes).await)
 }
 

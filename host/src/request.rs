@@ -38,7 +38,8 @@ const SINCE_CHARS_SHOWN: usize = 40;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchArguments {
-    /// What to look for: words, identifiers, a question. At most 8192 bytes.
+    /// What to look for: words, identifiers, a question. `"in double quotes"` is a phrase
+    /// that findings have to hold, `rout*` any word that begins so. At most 8192 bytes.
     #[schemars(length(min = 1, max = 8192))]
     pub query: String,
     /// How many findings, 1 to 100. Default 10.
@@ -59,7 +60,8 @@ pub struct SearchArguments {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchProArguments {
-    /// What to look for: words, identifiers, a question. At most 8192 bytes.
+    /// What to look for: words, identifiers, a question. `"in double quotes"` is a phrase
+    /// that findings have to hold, `rout*` any word that begins so. At most 8192 bytes.
     #[schemars(length(min = 1, max = 8192))]
     pub query: String,
     /// How many findings, 1 to 100. Default 10.
@@ -245,7 +247,7 @@ impl SearchRequest {
             }
         }
         if arguments.channels.as_ref().is_some_and(Vec::is_empty) {
-            return Err(invalid("channels", "an empty list", "at least one of bm25, dense; leave it out for all"));
+            return Err(invalid("channels", "an empty list", "at least one of bm25, dense, files; leave it out for all"));
         }
         let plugins = [(Stage::Gate, arguments.gate), (Stage::Fusion, arguments.fusion), (Stage::Rerank, arguments.rerank)]
             .into_iter()

@@ -52,7 +52,7 @@ impl IndexedRecord<'_> {
     /// # Errors
     /// What the catalog says.
     pub fn text(&self) -> Result<String, CatalogError> {
-        let ids: Vec<ChunkId> = self.snapshot.chunks.of_file(self.row.id);
+        let ids: Vec<ChunkId> = self.snapshot.chunks.chunks_of(self.row.id).to_vec();
         let (mut chunks, _) = self.snapshot.catalog.hydrate(&ids)?;
         chunks.sort_by_key(|chunk| (chunk.start_line, chunk.end_line));
         Ok(put_together(&chunks))

@@ -14,8 +14,8 @@ use super::chunk::{ChunkLimits, Language};
 use super::data_dir::{DataDir, DataDirError};
 use super::documents::{DocumentsError, DocumentsFile, RecordRules, check_files};
 use super::manifest::{
-    CATALOG_FILE, CheckedManifest, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FORMAT, LSA_FILE, Manifest, RootInfo, RootKind,
-    STANDINGS_FILE, TEXT_FOLDER,
+    CATALOG_FILE, CheckedManifest, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FILES_FOLDER, FORMAT, LSA_FILE, Manifest, RootInfo,
+    RootKind, STANDINGS_FILE, TEXT_FOLDER,
 };
 use super::read::{Previous, Reading, RecordFiles, read_all, read_records};
 use super::scan::{ScanError, ScanLimits, scan};
@@ -24,7 +24,7 @@ use super::tokenize::TOKENIZER_VERSION;
 use crate::code::git::{GitLimits, git_facts};
 use crate::engines::duckdb::{Catalog, CatalogError, CatalogWriter};
 use crate::engines::faiss::{FaissError, VectorIndex};
-use crate::engines::text::{self, TextDocument, TextError};
+use crate::engines::text::{self, FileDocument, TextDocument, TextError};
 use crate::models::builtin::BuiltinEmbedder;
 use crate::models::vllm::VllmEmbedder;
 use crate::models::{Embedder, EmbedderSettings};
@@ -396,18 +396,37 @@ fn write_parts(
             text: &chunk.text,
             names,
             path: &paths[file.id as usize],
+            comments: &chunk.comments,
         });
         text::build(&target, documents, &|done| progress(Phase::Text, done, chunks.len()))?;
         Ok(())
     };
+    let files_index = || write_files(folder, reading, &paths);
     let (written, dense) = std::thread::scope(|scope| {
-        let others = scope.spawn(|| text_index().and_then(|()| catalog()));
+        let others = scope.spawn(|| text_index().and_then(|()| files_index()).and_then(|()| catalog()));
         let dense = write_dense(folder, &chunks, &paths, &settings.embedder, runtime, progress, warnings);
         // A panic in the thread goes on in this one.
         (others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), dense)
     });
     written?;
     Ok(Parts { chunks: chunks.len(), dense: dense? })
+}
+
+/// Writes the index of whole files. A file without chunks is not in it.
+fn write_files(folder: &Path, reading: &Reading, paths: &[String]) -> Result<(), BuildError> {
+    let target = folder.join(FILES_FOLDER);
+    std::fs::create_dir_all(&target).map_err(|error| BuildError::Io { path: target.clone(), error })?;
+    let joined = |chunks: &[NewChunk], part: &dyn Fn(&NewChunk) -> String| chunks.iter().map(part).collect::<Vec<_>>().join("\n");
+    let names = |chunk: &NewChunk| format!("{} {}", chunk.symbol.as_deref().unwrap_or_default(), chunk.definitions);
+    let documents = reading.files.iter().filter(|file| !file.chunks.is_empty()).map(|file| FileDocument {
+        file: file.row.id,
+        text: joined(&file.chunks, &|chunk| chunk.text.clone()),
+        names: joined(&file.chunks, &names),
+        path: &paths[file.row.id as usize],
+        comments: joined(&file.chunks, &|chunk| chunk.comments.clone()),
+    });
+    text::build_files(&target, documents)?;
+    Ok(())
 }
 
 /// What a client sees of a path: with the root's name when there are several.

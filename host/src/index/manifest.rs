@@ -17,6 +17,7 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 pub const CATALOG_FILE: &str = "catalog.duckdb";
 pub const STANDINGS_FILE: &str = "standings.bin";
 pub const TEXT_FOLDER: &str = "text";
+pub const FILES_FOLDER: &str = "files";
 pub const FAISS_FILE: &str = "dense/index.faiss";
 pub const DENSE_IDS_FILE: &str = "dense/chunk_ids.bin";
 pub const LSA_FILE: &str = "dense/lsa.bin";

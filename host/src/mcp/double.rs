@@ -287,6 +287,13 @@ pub fn stages_explanation(reason: String) -> Explanation {
         rerank_depth: 50,
         reasons: vec![reason],
     };
-    let query = QueryExplanation { terms: Vec::new(), documents: 1, identifiers: Vec::new(), phrases: Vec::new() };
+    let query = QueryExplanation {
+        terms: Vec::new(),
+        documents: 1,
+        identifiers: Vec::new(),
+        phrases: Vec::new(),
+        prefixes: Vec::new(),
+        widened: Vec::new(),
+    };
     Explanation { query, gate, plugins: std::collections::BTreeMap::new() }
 }

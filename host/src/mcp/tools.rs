@@ -223,7 +223,7 @@ mod tests {
         check(json!({"query": "x", "channels": ["bm25", "fax"]}), &["`channels[1]` is \"fax\"", "Ask only these channels"]);
         check(
             json!({"query": "x", "depths": {"fax": 5}}),
-            &["`depths` is {\"fax\":5} (unknown variant `fax`, expected `bm25` or `dense`)"],
+            &["`depths` is {\"fax\":5} (unknown variant `fax`, expected one of `bm25`, `dense`, `files`)"],
         );
         check(json!({"query": "x", "weights": {"dense": "much"}}), &["`weights` is {\"dense\":\"much\"} (invalid type: string \"much\""]);
         check(json!({"query": "x", "fusion": {"plugn": "a"}}), &["fusion", "unknown field `plugn`"]);

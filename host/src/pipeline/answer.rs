@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::explain::Without;
+use super::find::Gathered;
 use super::judge::{Decided, Placed, Ranked};
 use super::page::Page;
 use super::{Notes, Search};
@@ -27,7 +28,7 @@ const DEGRADED_CONFIDENCE: f32 = 0.8;
 pub(super) struct Told<'a> {
     pub profile: &'a QueryProfile,
     pub decided: &'a Decided,
-    pub runs: &'a [ChannelRun],
+    pub gathered: &'a Gathered,
     pub ranked: &'a Ranked,
     pub without: Without,
 }
@@ -38,7 +39,7 @@ pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: No
     let stage = search.stage(&run.root, span::ENVELOPE);
     // It can't fail, so nothing comes of this but a delay or worse.
     let _ = search.strike(span::ENVELOPE).await;
-    let places = Places::of(told.runs);
+    let places = Places::of(&told.gathered.runs);
     let candidates = &told.ranked.candidates;
     let findings: Vec<Finding> = told
         .ranked
@@ -74,7 +75,7 @@ pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: No
         ));
     }
     let more = told.ranked.placed.len() + candidates.beyond.len() > page.end();
-    let confidence = confidence(told.profile, &findings, told.runs, !notes.degraded.is_empty());
+    let confidence = confidence(told.profile, &findings, &told.gathered.runs, !notes.degraded.is_empty());
     let answer = AnswerEnvelope {
         answer: sentence(request, &findings, page),
         confidence,
@@ -138,6 +139,8 @@ impl Told<'_> {
                 documents: profile.documents,
                 identifiers: profile.identifiers.clone(),
                 phrases: profile.phrases.clone(),
+                prefixes: self.gathered.prefixes.clone(),
+                widened: self.gathered.widened.clone(),
             },
             gate: GateExplanation {
                 features: self.decided.features.clone(),

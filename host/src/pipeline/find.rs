@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use opentelemetry::trace::SpanContext;
 
 use super::collapse::best_passages;
+use super::words::{self, Widening, Words};
 use super::{Notes, Search, blocking};
-use crate::channels::{Bm25Channel, Channel, ChannelError, ChannelQuery, DenseChannel};
+use crate::channels::{Bm25Channel, Channel, ChannelError, ChannelQuery, DenseChannel, FilesChannel};
+use crate::explanation::{PrefixExplanation, WeightedTerm};
 use crate::index::catalog::ChunkRow;
 use crate::index::snapshot::{Admitted, Snapshot};
 use crate::models::EmbedError;
@@ -30,6 +32,10 @@ pub(super) struct Boosted {
 pub(super) struct Gathered {
     pub runs: Vec<ChannelRun>,
     pub spans: Vec<SpanContext>,
+    /// What prefixes stood for.
+    pub prefixes: Vec<PrefixExplanation>,
+    /// The terms that RM3 made of the query; empty when it was not widened.
+    pub widened: Vec<WeightedTerm>,
 }
 
 /// Rows with all that is known of them, best first.
@@ -51,6 +57,7 @@ pub(super) async fn profile(search: &Search<'_>, parent: &Span) -> Result<Arc<Qu
     let profile = blocking(move || {
         let mut channels = vec![ChannelName::Bm25];
         channels.extend(snapshot.dense.as_ref().map(|_| ChannelName::Dense));
+        channels.push(ChannelName::Files);
         QueryProfile::of(&text, &snapshot.text, channels)
     })
     .await
@@ -130,7 +137,7 @@ pub(super) async fn embed(
 pub(super) async fn gather(
     search: &Search<'_>,
     parent: &Span,
-    profile: &QueryProfile,
+    profile: &Arc<QueryProfile>,
     decision: &Decision,
     vector: Option<Arc<[f32]>>,
     notes: &mut Notes,
@@ -138,22 +145,28 @@ pub(super) async fn gather(
     let host = search.host;
     let stage = search.stage(parent, span::GATHER);
     let admitted = filter(&host.snapshot, search.request);
-    let terms: Arc<[String]> = profile.terms.clone().into();
     let depths: BTreeMap<&str, u32> = decision.budgets.iter().map(|budget| (budget.channel.as_str(), budget.depth)).collect();
     stage.set(attr::CHANNEL_DEPTHS, map_value(&depths));
-    if let Some(admitted) = &admitted {
-        stage.set(attr::FILTER_ADMITS, admitted.count() as i64);
-    }
     let (limit, limit_ms) = bounded(host.settings.channel_deadline_ms, search.call.deadline);
     stage.set(attr::DEADLINE_MS, limit_ms as i64);
     // It can't fail, so nothing comes of this but a delay or worse.
     let _ = search.strike(span::GATHER).await;
+    let Words { query, admitted, prefixes } = words::look_up(search, profile, admitted, limit, notes).await;
+    if let Some(admitted) = &admitted {
+        stage.set(attr::FILTER_ADMITS, admitted.count() as i64);
+    }
+    if decision.rm3 && !decision.budgets.iter().any(|budget| budget.channel == ChannelName::Bm25) {
+        stage.skip(span::RM3, "the bm25 channel is not asked");
+    }
     if vector.is_none() && decision.budgets.iter().any(|budget| budget.channel == ChannelName::Dense) {
         stage.skip(span::FAISS, "the query has no vector");
     }
     let asked = decision.budgets.iter().filter(|budget| budget.channel != ChannelName::Dense || vector.is_some()).map(|budget| {
         let channel = open(budget.channel, &host.snapshot);
-        let query = ChannelQuery { terms: terms.clone(), vector: vector.clone(), admitted: admitted.clone(), depth: budget.depth as usize };
+        let mut query =
+            ChannelQuery { text: query.clone(), vector: vector.clone(), admitted: admitted.clone(), depth: budget.depth as usize };
+        let widening =
+            (decision.rm3 && budget.channel == ChannelName::Bm25).then(|| Widening::of(search, profile, search.stage(&stage, span::RM3)));
         let name = channel.span_name();
         let own = stage.child(name).announce();
         own.set(attr::CHANNEL, budget.channel.as_str());
@@ -163,13 +176,15 @@ pub(super) async fn gather(
         let within = own.clone();
         let found = async move {
             search.strike(name).await.map_err(ChannelError::Engine)?;
+            let struck = if widening.is_some() { search.strike(span::RM3).await } else { Ok(()) };
             let searched = tokio::task::spawn_blocking(carried(move || {
+                let widened = widening.map(|widening| widening.apply(struck, &mut query)).transpose();
                 let outcome = channel.search(&query, &within);
                 if let Err(error) = &outcome {
                     within.fail(error.class(), &error.to_string());
                 }
                 within.end();
-                outcome
+                outcome.map(|list| (list, widened.map(Option::unwrap_or_default)))
             }));
             searched.await.unwrap_or_else(|_| Err(ChannelError::Engine("an internal error was logged".into())))
         };
@@ -188,10 +203,16 @@ pub(super) async fn gather(
             (budget, own, outcome)
         }
     });
-    let mut gathered = Gathered { runs: Vec::new(), spans: Vec::new() };
+    let mut gathered = Gathered { runs: Vec::new(), spans: Vec::new(), prefixes, widened: Vec::new() };
     for (budget, own, outcome) in futures::future::join_all(asked).await {
         match outcome {
-            Ok(list) => {
+            Ok((list, widened)) => {
+                match widened {
+                    Ok(terms) => gathered.widened.extend(terms),
+                    Err(error) => {
+                        notes.degraded("rm3", error.class(), "the query was not widened", format!("the query was not widened: {error}"))
+                    }
+                }
                 own.record(&Fact::ChannelAnswered { channel: budget.channel, hits: list.len() });
                 gathered.spans.push(own.context().clone());
                 gathered.runs.push(ChannelRun { channel: budget.channel, weight: budget.weight, list });
@@ -220,6 +241,7 @@ fn open(name: ChannelName, snapshot: &Arc<Snapshot>) -> Box<dyn Channel> {
     match name {
         ChannelName::Bm25 => Box::new(Bm25Channel { snapshot: snapshot.clone() }),
         ChannelName::Dense => Box::new(DenseChannel { snapshot: snapshot.clone() }),
+        ChannelName::Files => Box::new(FilesChannel { snapshot: snapshot.clone() }),
     }
 }
 

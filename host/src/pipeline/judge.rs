@@ -104,9 +104,6 @@ fn settle(decision: &mut Decision, profile: &QueryProfile, request: &SearchReque
         decision.budgets = fallback::decide(&profile.channels).budgets;
         notes.degraded("gate", "no_channel", "fixed budgets", "no channel that was chosen is in this index; all others were asked".into());
     }
-    if decision.rm3 {
-        notes.warn("the gate asked for RM3, which this version does not have: the query was not widened".into());
-    }
 }
 
 fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &SearchRequest, notes: &mut Notes) {
@@ -331,7 +328,6 @@ mod tests {
     fn settled(index: &[ChannelName], gate: &[ChannelName], arguments: SearchProArguments) -> Settled {
         let mut decision = fallback::decide(&[]);
         decision.budgets = gate.iter().map(|&channel| Budget { channel, depth: 50, weight: 0.5, reason: "the gate's".into() }).collect();
-        decision.rm3 = gate.is_empty();
         let profile = QueryProfile { channels: index.to_vec(), ..QueryProfile::default() };
         let request = SearchRequest::pro(SearchProArguments { query: "x".into(), ..arguments }).unwrap();
         let mut notes = Notes::untold();
@@ -362,10 +358,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_channel_all_are_asked_and_rm3_is_owned_up_to() {
-        let (budgets, causes, warnings) = settled(&[BM25], &[], SearchProArguments::default());
+    fn without_a_channel_all_are_asked() {
+        let (budgets, causes, _) = settled(&[BM25], &[], SearchProArguments::default());
         assert_eq!((budgets, causes), (vec![(BM25, 100, 1.0)], vec!["no_channel".to_owned()]));
-        assert!(warnings.contains("RM3"), "{warnings}");
         let only_dense = SearchProArguments { channels: Some(vec![DENSE]), ..SearchProArguments::default() };
         let (budgets, causes, _) = settled(&[BM25], &[BM25], only_dense);
         assert_eq!((budgets, causes), (vec![(BM25, 100, 1.0)], vec!["unavailable".to_owned(), "no_channel".to_owned()]));

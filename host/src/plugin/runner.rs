@@ -106,6 +106,7 @@ fn profile(query: &cases::Query) -> Result<QueryProfile, String> {
         identifiers: query.identifiers.clone(),
         phrases: query.phrases.clone(),
         channels: channels?,
+        ..QueryProfile::default()
     })
 }
 

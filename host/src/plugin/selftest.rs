@@ -120,8 +120,8 @@ fn profile(text: &str, terms: &[(&str, u32)], identifiers: &[&str], channels: &[
         document_frequencies: terms.iter().map(|(_, frequency)| *frequency).collect(),
         documents: 10_000,
         identifiers: identifiers.iter().map(|word| (*word).to_owned()).collect(),
-        phrases: Vec::new(),
         channels: channels.to_vec(),
+        ..QueryProfile::default()
     }
 }
 

@@ -10,7 +10,9 @@ pub mod span {
     pub const EMBED: &str = "embed";
     pub const GATHER: &str = "retrieval.gather_channels";
     pub const BM25: &str = "bm25.search";
+    pub const RM3: &str = "bm25.rm3";
     pub const FAISS: &str = "faiss.search";
+    pub const FILES: &str = "files.search";
     pub const FUSE: &str = "retrieval.fuse";
     pub const RECENCY: &str = "retrieval.recency_boost";
     pub const HYDRATE: &str = "duckdb.hydrate";
@@ -78,6 +80,10 @@ pub mod attr {
     pub const QUERY_SHA256: &str = "retrieval.query_sha256";
     pub const QUERY_LEN: &str = "retrieval.query_len";
     pub const QUERY_TERMS: &str = "retrieval.query_terms";
+    pub const QUERY_PHRASES: &str = "retrieval.query_phrases";
+    pub const QUERY_PREFIXES: &str = "retrieval.query_prefixes";
+    pub const RM3_DOCUMENTS: &str = "retrieval.rm3_documents";
+    pub const RM3_TERMS: &str = "retrieval.rm3_terms";
     pub const TOP_K: &str = "retrieval.top_k";
     pub const RERANK: &str = "retrieval.rerank";
     pub const RERANK_DEPTH: &str = "retrieval.rerank_depth";
