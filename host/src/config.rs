@@ -255,7 +255,7 @@ fn check(config: &Config) -> Result<(), (String, String)> {
 }
 
 fn check_search(search: &SearchSettings) -> Result<(), (String, String)> {
-    let (bm25, rm3) = (search.bm25, search.rm3);
+    let (bm25, expansion, rm3) = (search.bm25, search.expansion, search.rm3);
     let numbers = [
         ("search.bm25.symbol_weight", bm25.symbol_weight, 0.0, 100.0),
         ("search.bm25.path_weight", bm25.path_weight, 0.0, 100.0),
@@ -263,6 +263,9 @@ fn check_search(search: &SearchSettings) -> Result<(), (String, String)> {
         ("search.bm25.comments_weight", bm25.comments_weight, 0.0, 100.0),
         ("search.bm25.k1", bm25.k1, 0.0, 10.0),
         ("search.bm25.b", bm25.b, 0.0, 1.0),
+        ("search.expansion.language_weight", expansion.language_weight, 0.0, 1.0),
+        ("search.expansion.joined_weight", expansion.joined_weight, 0.0, 1.0),
+        ("search.expansion.related_weight", expansion.related_weight, 0.0, 1.0),
         ("search.rm3.documents", rm3.documents as f64, 1.0, 100.0),
         ("search.rm3.terms", rm3.terms as f64, 1.0, 100.0),
         ("search.rm3.original_weight", rm3.original_weight, 0.0, 1.0),
@@ -355,6 +358,7 @@ mod tests {
         check("", &[("SPANLOOM_SEARCH__DEADLINE_MS", "9999999")], &["variable SPANLOOM_SEARCH__DEADLINE_MS", "9999999"]);
         check("[search.bm25]\nb = 1.5", &[], &["`search.bm25.b`", "is 1.5; allowed: 0 to 1"]);
         check("[search.bm25]\ncomments_weight = -1.0", &[], &["search.bm25.comments_weight", "is -1; allowed: 0 to 100"]);
+        check("[search.expansion]\njoined_weight = 1.5", &[], &["search.expansion.joined_weight", "is 1.5; allowed: 0 to 1"]);
         check("[search.rm3]\nterms = 0", &[], &["search.rm3.terms", "is 0; allowed: 1 to 100"]);
         check("", &[("SPANLOOM_NONSENSE", "1")], &["nonsense"]);
         check("[embedding]\nkind = \"magic\"", &[], &["embedding.kind", "magic", "builtin"]);

@@ -21,6 +21,8 @@ const TERM_FIELDS: [(&str, &str); 3] = [("symbols", "names"), ("paths", "path"),
 
 /// The column of rows that needs a search of its own.
 const FILES_COLUMN: &str = "files_bm25";
+/// Files that have a score there; what is further down says nothing.
+const FILES_DEPTH: usize = 200;
 /// Before the name of a role.
 const ROLE_PREFIX: &str = "role_";
 
@@ -157,9 +159,8 @@ struct Row<'a> {
 
 /// The score of whole files for the query's terms, by file id; a file that isn't among the
 /// best has none.
-fn best_files(_snapshot: &Snapshot, _terms: &[String]) -> Result<HashMap<u32, f32>, TextError> {
-    // The index has no texts of whole files yet.
-    Ok(HashMap::new())
+fn best_files(snapshot: &Snapshot, terms: &[String]) -> Result<HashMap<u32, f32>, TextError> {
+    Ok(snapshot.files_text.best_files(terms, FILES_DEPTH, None)?.into_iter().collect())
 }
 
 fn share(part: usize, whole: usize) -> f32 {

@@ -11,6 +11,7 @@ pub mod config;
 pub mod engines;
 pub mod envelope;
 pub mod evidence;
+pub mod expansion;
 pub mod explanation;
 pub mod faults;
 pub mod http;

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engines::text::Bm25Settings;
 use crate::envelope::{AnswerEnvelope, Degraded};
+use crate::expansion::ExpansionSettings;
 use crate::faults::Faults;
 use crate::index::snapshot::Snapshot;
 use crate::models::scoring::Scorers;
@@ -48,6 +49,7 @@ pub struct SearchSettings {
     /// Whether to rerank when the request doesn't say.
     pub rerank: bool,
     pub bm25: Bm25Settings,
+    pub expansion: ExpansionSettings,
     pub rm3: Rm3Settings,
     pub recency: RecencySettings,
 }
@@ -60,6 +62,7 @@ impl Default for SearchSettings {
             channel_deadline_ms: 2_000,
             rerank: true,
             bm25: Bm25Settings::default(),
+            expansion: ExpansionSettings::default(),
             rm3: Rm3Settings::default(),
             recency: RecencySettings::default(),
         }

@@ -27,6 +27,8 @@ pub struct QueryProfile {
     pub required: Vec<String>,
     /// What stands before a `*` at the end of a word.
     pub prefixes: Vec<String>,
+    /// The text without what marks phrases and prefixes.
+    pub rest: String,
     /// What of the text was understood otherwise than it may have been meant.
     pub warnings: Vec<String>,
     /// The channels that can be asked, in order.
@@ -59,6 +61,7 @@ impl QueryProfile {
             phrases: literals.phrases,
             required: literals.required,
             prefixes: literals.prefixes,
+            rest: literals.rest,
             warnings,
             channels,
         })

@@ -3,8 +3,9 @@
 //!
 //! A word is a run of letters, digits and `_`. It is split where case or kind
 //! changes (`parseHTTPResponse2` → parse, http, response, 2); each part is lower-cased
-//! and English words are stemmed (Snowball). An identifier of several parts is also
-//! kept whole, lower-cased, so that it can be found exactly.
+//! and English words are stemmed (Snowball). An identifier of several parts, stop words
+//! among them, is also kept whole, lower-cased and without underscores, so that it can be
+//! found exactly: `from_fn` and `FromFn` are `fromfn`.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -12,7 +13,7 @@ use std::sync::LazyLock;
 use rust_stemmers::{Algorithm, Stemmer};
 
 /// Version of the rules here; an index made by others is not mixed with them.
-pub const TOKENIZER_VERSION: u32 = 1;
+pub const TOKENIZER_VERSION: u32 = 2;
 
 /// Bytes of a word; longer ones are data, not words.
 const WORD_BYTES_MAX: usize = 128;
@@ -99,8 +100,9 @@ impl Tokenizer {
         let mut lower = String::with_capacity(32);
         for word in words(text) {
             let first = place;
-            let mut parts = 0;
+            let (mut parts, mut all) = (0, 0);
             for part in parts_of(word) {
+                all += 1;
                 lower.clear();
                 lower.extend(part.chars().flat_map(char::to_lowercase));
                 if STOP.contains(lower.as_str()) {
@@ -114,13 +116,25 @@ impl Tokenizer {
                 }
                 place += 1;
             }
-            if parts > 1 {
+            if all > 1 {
                 lower.clear();
-                lower.extend(word.trim_matches('_').chars().flat_map(char::to_lowercase));
+                lower.extend(word.chars().filter(|c| *c != '_').flat_map(char::to_lowercase));
                 sink(Piece { term: &lower, place: first, parts });
+                // One that is made of stop words has a place of its own.
+                place = place.max(first + 1);
             }
         }
     }
+}
+
+/// The parts of all words of a text in order, lower-cased, stop words among them.
+pub fn lower_parts(text: &str) -> impl Iterator<Item = String> {
+    words(text).flat_map(parts_of).map(str::to_lowercase)
+}
+
+/// Whether a lower-case word carries no meaning in a query.
+pub fn is_stop_word(lower: &str) -> bool {
+    STOP.contains(lower)
 }
 
 /// Only words of Latin letters, and not the shortest, have English endings.
@@ -175,10 +189,11 @@ mod tests {
     #[test]
     fn identifiers_are_split_and_kept_whole() {
         check("parseHTTPResponse2", &["pars", "http", "respons", "2", "parsehttpresponse2"]);
-        check("snake_case_name", &["snake", "case", "name", "snake_case_name"]);
+        check("snake_case_name", &["snake", "case", "name", "snakecasename"]);
         check("__init__", &["init"]);
-        check("MAX_SIZE", &["max", "size", "max_size"]);
+        check("MAX_SIZE", &["max", "size", "maxsize"]);
         check("sha256sum", &["sha", "256", "sum", "sha256sum"]);
+        check("from_fn toIt", &["fn", "fromfn", "toit"]);
         check("getURLs", &["get", "ur", "ls", "geturls"]);
         check("Größe größenWert", &["größe", "größen", "wert", "größenwert"]);
         check("a.b(c) -> d::e", &["b", "c", "d", "e"]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Notes, Search, blocking};
 use crate::channels::{ChannelError, ChannelQuery, widened};
 use crate::engines::text::{Expansion, PREFIX_TERMS_MAX, Phrase, TextError, TextQuery};
+use crate::expansion;
 use crate::explanation::{PrefixExplanation, WeightedTerm};
 use crate::index::snapshot::{Admitted, Snapshot};
 use crate::index::tokenize::Tokenizer;
@@ -35,7 +36,13 @@ pub(super) async fn look_up(
     limit: Duration,
     notes: &mut Notes,
 ) -> Words {
-    let terms = profile.terms.iter().map(|term| (term.clone(), 1.0)).collect();
+    let is_name = |term: &str| Ok(search.host.snapshot.text.frequencies_in("names", &[term.to_owned()])?.iter().any(|count| *count > 0));
+    let text = &profile.rest;
+    let weighted = expansion::weighted(text, &profile.terms, &is_name, &search.host.settings.expansion);
+    let terms = weighted.unwrap_or_else(|error| {
+        notes.degraded("bm25", "engine", "searched the query's own terms alone", format!("words written as one: {error}"));
+        profile.terms.iter().map(|term| (term.clone(), 1.0)).collect()
+    });
     let plain = TextQuery { terms, settings: search.host.settings.bm25, ..TextQuery::default() };
     let alone = |admitted| Words { query: Arc::new(plain.clone()), admitted, prefixes: Vec::new() };
     if profile.phrases.is_empty() && profile.prefixes.is_empty() {
