@@ -38,31 +38,34 @@ def main():
     for query in queries:
         own = weighted([(term, 1.0) for term in dict.fromkeys(query)])
         scores.append(own)
-        weights = widen(query, own, documents, frequency, **rm3)
+        weights = widen(query, own, documents, frequency, rm3)
         widened.append(weights)
         widened_scores.append(weighted(weights))
-    held = lambda rows: {str(at): score for at, score in enumerate(rows) if score > 0.0}
+
+    def held(rows):
+        return {str(at): score for at, score in enumerate(rows) if score > 0.0}
+
     json.dump({"scores": [held(row) for row in scores], "widened": widened, "widened_scores": [held(row) for row in widened_scores]}, sys.stdout)
 
 
-def widen(query, scores, documents, frequency, terms, original_weight, **more):
+def widen(query, scores, documents, frequency, rm3):
     """RM3 as Anserini has it: P(w|R) from the pruned, normalized vectors of the first answers, times their scores."""
     order = sorted((at for at, score in enumerate(scores) if score > 0.0), key=lambda at: (-scores[at], at))
     model = Counter()
-    for at in order[: more["documents"]]:
+    for at in order[: rm3["documents"]]:
         vector = Counter(
             term
             for term in documents[at]
             if re.fullmatch("[a-z0-9]{2,20}", term) and frequency[term] / len(documents) <= 0.1
         )
-        pruned = greatest(vector, terms)
+        pruned = greatest(vector, rm3["terms"])
         norm = sum(pruned.values())
         for term, count in pruned.items():
             model[term] += count / norm * scores[at]
-    model = greatest(model, terms)
+    model = greatest(model, rm3["terms"])
     norm = sum(model.values())
     own = Counter(query)
-    share = original_weight if model else 1.0
+    share = rm3["original_weight"] if model else 1.0
     mixed = {term: share * count / len(query) for term, count in own.items()}
     for term, weight in model.items():
         mixed[term] = mixed.get(term, 0.0) + (1.0 - share) * weight / norm
