@@ -6,6 +6,7 @@ mod bad_input;
 mod clients;
 mod contract;
 mod crash;
+mod eval;
 mod failures;
 mod git_tools;
 mod hostile;

@@ -47,9 +47,11 @@ pub(super) async fn profile(search: &Search<'_>, parent: &Span) -> Result<Arc<Qu
     let stage = search.stage(parent, span::PROFILE);
     let struck = search.strike(span::PROFILE).await;
     let (snapshot, text) = (search.host.snapshot.clone(), search.request.query.clone());
+    let without = search.request.reach.without.clone();
     let profile = blocking(move || {
         let mut channels = vec![ChannelName::Bm25];
         channels.extend(snapshot.dense.as_ref().map(|_| ChannelName::Dense));
+        channels.retain(|channel| !without.contains(channel));
         QueryProfile::of(&text, &snapshot.text, channels)
     })
     .await
