@@ -94,7 +94,9 @@ fn random_set(seed: u64, cuts: &Cuts) -> (String, String, Figures) {
         }
         let found = if random.random_bool(0.15) { 0 } else { random.random_range(1..250) };
         // Relevant documents are found more often than others.
-        documents.sort_by_cached_key(|document| random.random_range(0..300) - if grades.contains_key(&format!("d{document}")) { 150 } else { 0 });
+        documents.sort_by_cached_key(|document| {
+            random.random_range(0..300) - if grades.contains_key(&format!("d{document}")) { 150 } else { 0 }
+        });
         let mut hits: Vec<Hit> = Vec::new();
         for document in &documents[..found] {
             let document = format!("d{document}");
@@ -132,7 +134,8 @@ fn write(sandbox: &Sandbox, name: &str, lines: impl IntoIterator<Item = String>)
 fn bench() -> Sandbox {
     let sandbox = Sandbox::indexed(&Repo::sample());
     write(&sandbox, "queries.jsonl", QUESTIONS.iter().map(|(id, text, _)| json!({"id": id, "text": text, "more": 1}).to_string()));
-    let judgments = QUESTIONS.iter().flat_map(|(id, _, files)| files.iter().map(move |file| format!("{id}\t{file}\t{}", 1 + file.len() % 2)));
+    let judgments =
+        QUESTIONS.iter().flat_map(|(id, _, files)| files.iter().map(move |file| format!("{id}\t{file}\t{}", 1 + file.len() % 2)));
     write(&sandbox, "qrels.tsv", std::iter::once("query-id\tdoc-id\trel".to_owned()).chain(judgments));
     let places = QUESTIONS.iter().map(|(id, text, files)| {
         let places: Vec<Json> = files.iter().map(|path| json!({"path": path, "grade": 2})).collect();
@@ -185,7 +188,9 @@ fn files_are_measured_as_trec_eval_measures_the_run() {
 #[test]
 fn only_documents_of_the_corpus_are_ranked() {
     let sandbox = bench();
-    let corpus = FILES.iter().map(|(path, _)| json!({"id": path, "role": if path.ends_with(".c") { "test" } else { "source" }, "text": ""}).to_string());
+    let corpus = FILES
+        .iter()
+        .map(|(path, _)| json!({"id": path, "role": if path.ends_with(".c") { "test" } else { "source" }, "text": ""}).to_string());
     write(&sandbox, "corpus.jsonl", corpus.filter(|line| !line.contains("settings.toml")));
     let set = ["eval", "--queries", "queries.jsonl", "--qrels", "qrels.tsv", "--corpus", "corpus.jsonl", "--json", "--runs-out", "out.run"];
     let report = sandbox.json(&set);
@@ -247,10 +252,12 @@ fn chunks_are_measured_as_semble_does_and_are_those_of_a_search() {
 fn systems_are_held_against_each_other() {
     let sandbox = bench();
     write(&sandbox, "plain.toml", ["[search]".to_owned(), "rerank = false".to_owned()]);
-    let report = sandbox.json(&["eval", "--queries", "queries.jsonl", "--qrels", "qrels.tsv", "--json", "--compare", "plain.toml", "--ablate"]);
+    let report =
+        sandbox.json(&["eval", "--queries", "queries.jsonl", "--qrels", "qrels.tsv", "--json", "--compare", "plain.toml", "--ablate"]);
     let comparisons = report["comparisons"].as_array().expect("comparisons");
     let named = |name: &str| comparisons.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("no {name}: {comparisons:#?}"));
-    for name in ["channel bm25", "channel dense", "stage gate", "stage fusion", "stage rerank", "signal fused_weight", "signal test_factor"] {
+    for name in ["channel bm25", "channel dense", "stage gate", "stage fusion", "stage rerank", "signal fused_weight", "signal test_factor"]
+    {
         let difference = &named(name)["differences"]["ndcg@10"];
         let count = |part: &str| difference[part].as_u64().expect("a count");
         assert_eq!(count("wins") + count("losses") + count("ties"), 6, "{name}: {difference}");
@@ -276,11 +283,17 @@ fn systems_are_held_against_each_other() {
     }
     let merged = sandbox.json(&["eval", "--merge", "one.json", "two.json", "--json"]);
     assert_eq!(merged["measures"]["ndcg@10"]["mean"], words["measures"]["ndcg@10"]["mean"]);
-    assert_eq!(merged["comparisons"][0]["differences"]["ndcg@10"]["ties"].as_u64(), words["comparisons"][0]["differences"]["ndcg@10"]["ties"].as_u64().map(|ties| 2 * ties));
+    assert_eq!(
+        merged["comparisons"][0]["differences"]["ndcg@10"]["ties"].as_u64(),
+        words["comparisons"][0]["differences"]["ndcg@10"]["ties"].as_u64().map(|ties| 2 * ties)
+    );
     sandbox.run(&["eval", "--merge", "one.json", "qrels.tsv"]).check(2, &["qrels.tsv: is no report"]);
 
     let table = sandbox.run(&["eval", "--queries", "places.jsonl", "--compare", "plain.toml", "--ablate"]);
-    table.check(0, &["plain.toml (other − first)", "Left out in turn, ndcg@10", "channel dense", "the host's reciprocal rank fusion", "won/lost/same"]);
+    table.check(
+        0,
+        &["plain.toml (other − first)", "Left out in turn, ndcg@10", "channel dense", "the host's reciprocal rank fusion", "won/lost/same"],
+    );
 }
 
 #[test]

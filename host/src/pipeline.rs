@@ -29,6 +29,7 @@ use crate::request::{RequestError, SearchRequest};
 use crate::telemetry::conventions::{attr, event, request_stage};
 use crate::telemetry::{Fact, Run, Span, carried};
 use crate::types::Stage;
+pub use find::channels;
 use page::Page;
 
 /// Time and judgement that are not a plugin's.

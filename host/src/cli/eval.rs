@@ -19,8 +19,9 @@ use crate::eval::report::{Comparison, IndexFacts, Kind, QueryReport, SCHEMA, Set
 use crate::eval::runs::{self, Format};
 use crate::eval::{Cuts, Level, Report, SetPaths, TestSet, matching, merge, text};
 use crate::index::snapshot::Snapshot;
+use crate::pipeline;
 use crate::request::LIMIT_MAX;
-use crate::types::{ChannelName, Stage};
+use crate::types::Stage;
 
 /// The deepest cut; a ranking is held in memory whole.
 const K_MAX: usize = 1_000;
@@ -105,7 +106,8 @@ fn show(arguments: &EvalArgs, report: &impl serde::Serialize, text: String) -> R
 impl EvalArgs {
     /// The cuts, and what the stages are told.
     fn checked(&self) -> Result<(Cuts, u32), Failure> {
-        let allowed = |name: &str, value: &dyn std::fmt::Display, most: usize| Failure::Usage(format!("`{name}` is {value}; allowed: 1 to {most}"));
+        let allowed =
+            |name: &str, value: &dyn std::fmt::Display, most: usize| Failure::Usage(format!("`{name}` is {value}; allowed: 1 to {most}"));
         for (name, list) in [("--k", &self.k), ("--recall-k", &self.recall_k)] {
             if let Some(wrong) = list.iter().find(|k| !(1..=K_MAX).contains(*k)) {
                 return Err(allowed(name, wrong, K_MAX));
@@ -265,8 +267,7 @@ impl Opened {
 
     /// What can be left out of this system.
     fn parts(&self, loaded: &Loaded) -> (Vec<Ablation>, Vec<String>) {
-        let mut channels = vec![ChannelName::Bm25];
-        channels.extend(self.snapshot.dense.as_ref().map(|_| ChannelName::Dense));
+        let channels = pipeline::channels(&self.snapshot);
         let set = self.app.plugins().set();
         let reranker = set.active(Stage::Rerank);
         let parameters: Map<String, Json> = reranker.and_then(|own| serde_json::from_str(&own.parameters).ok()).unwrap_or_default();

@@ -143,13 +143,8 @@ mod tests {
 
     fn found(channels: &[ChannelName], reranks: bool, schema: &Json, parameters: &Json) -> (Vec<(String, Change)>, Vec<String>) {
         let parameters = parameters.as_object().cloned().unwrap_or_default();
-        let (found, passed_over) = ablations(&Parts {
-            channels,
-            reranks,
-            boosts_recency: false,
-            rerank_schema: schema,
-            rerank_parameters: &parameters,
-        });
+        let (found, passed_over) =
+            ablations(&Parts { channels, reranks, boosts_recency: false, rerank_schema: schema, rerank_parameters: &parameters });
         (found.into_iter().map(|ablation| (ablation.name, ablation.change)).collect(), passed_over)
     }
 

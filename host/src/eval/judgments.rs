@@ -94,11 +94,13 @@ impl TestSet {
             }
         }
         count(&mut warnings, &unjudged, "queries without a judgment, not asked");
-        let nothing: Vec<&String> = questions.iter().filter(|question| question.truth.relevant() == 0).map(|question| &question.id).collect();
+        let nothing: Vec<&String> =
+            questions.iter().filter(|question| question.truth.relevant() == 0).map(|question| &question.id).collect();
         count(&mut warnings, &nothing, "queries with nothing relevant, which count 0");
         if let Some(kept) = &kept {
             let judged = questions.iter().filter_map(|question| grades.remove(&question.id)).flatten();
-            let dropped: BTreeSet<String> = judged.filter(|(document, grade)| *grade > 0 && !kept.contains(document)).map(|(document, _)| document).collect();
+            let dropped: BTreeSet<String> =
+                judged.filter(|(document, grade)| *grade > 0 && !kept.contains(document)).map(|(document, _)| document).collect();
             count(&mut warnings, &dropped, "relevant documents that --corpus keeps out of the ranking");
         }
         TestSet { layout: Layout::Qrels, level, questions, kept, queries_read, warnings }
@@ -171,7 +173,11 @@ fn repeats(truth: &Truth) -> bool {
 }
 
 /// A warning of so many things with the first of them, if there are any.
-fn count<'a, T: std::fmt::Display + 'a>(warnings: &mut Vec<String>, things: impl IntoIterator<Item = &'a T, IntoIter: ExactSizeIterator>, what: &str) {
+fn count<'a, T: std::fmt::Display + 'a>(
+    warnings: &mut Vec<String>,
+    things: impl IntoIterator<Item = &'a T, IntoIter: ExactSizeIterator>,
+    what: &str,
+) {
     let mut things = things.into_iter();
     let number = things.len();
     if let Some(first) = things.next() {
@@ -217,7 +223,13 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_counted() {
-        let mut grades = set(QUERIES, Some("x\tp\t1\ny\tp\t1\na\tp\t1\na\tt\t2\nb\tp\t0\n"), Some("{\"id\": \"p\"}\n{\"id\": \"t\", \"role\": \"test\"}\n"), None).unwrap();
+        let mut grades = set(
+            QUERIES,
+            Some("x\tp\t1\ny\tp\t1\na\tp\t1\na\tt\t2\nb\tp\t0\n"),
+            Some("{\"id\": \"p\"}\n{\"id\": \"t\", \"role\": \"test\"}\n"),
+            None,
+        )
+        .unwrap();
         grades.note_missing(&BTreeSet::from(["t"]));
         assert_eq!(
             grades.warnings,

@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn chunks_are_judged_as_the_benchmark_does() {
         let places = vec![place("src/a.rs", None), place("src/b.rs", Some((10, 20))), place("src/missing.rs", None)];
-        let hits = [hit("src/a.rs", 1, 9), hit("src/b.rs", 1, 9), hit("src/a.rs", 10, 30), hit("src/b.rs", 20, 25), hit("other/b.rs", 12, 13)];
+        let hits =
+            [hit("src/a.rs", 1, 9), hit("src/b.rs", 1, 9), hit("src/a.rs", 10, 30), hit("src/b.rs", 20, 25), hit("other/b.rs", 12, 13)];
         let truth = Truth::Places(places.clone());
         // a.rs at 1, its second chunk uses up rank 3; the first chunk of b.rs lies before the
         // place, the one at rank 4 shares its last line.

@@ -89,9 +89,7 @@ impl Measure {
             // Over k also when there are fewer answers.
             Kind::Precision => found().count() as f64 / self.k as f64,
             // Σ precision at each rank with something relevant, over all that is relevant.
-            Kind::AveragePrecision => {
-                found().zip(1_usize..).map(|((_, rank), so_far)| so_far as f64 / rank as f64).sum::<f64>() / relevant
-            }
+            Kind::AveragePrecision => found().zip(1_usize..).map(|((_, rank), so_far)| so_far as f64 / rank as f64).sum::<f64>() / relevant,
         }
     }
 }

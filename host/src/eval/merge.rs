@@ -94,7 +94,8 @@ pub fn merge(reports: &[(String, Report)]) -> Result<Merged, ReadError> {
     let mut warnings = Vec::new();
     let mut comparisons = Vec::new();
     for comparison in &first.comparisons {
-        let own: Vec<&[QueryReport]> = reports.iter().filter_map(|(_, report)| Some(same(report, comparison)?.system.per_query.as_slice())).collect();
+        let own: Vec<&[QueryReport]> =
+            reports.iter().filter_map(|(_, report)| Some(same(report, comparison)?.system.per_query.as_slice())).collect();
         if own.len() < reports.len() {
             warnings.push(format!("{}: it is in {} of {} reports, and left out here", comparison.name, own.len(), reports.len()));
             continue;

@@ -12,7 +12,7 @@
 //! runs                    hits → files that other programs score
 //! ```
 //!
-//! Only `read`, `runs` and `ask` touch the world. `docs/quality.md` says what each
+//! Only `read`, `merge` and `ask` touch the world. `docs/quality.md` says what each
 //! figure is.
 
 pub mod ablation;

@@ -128,7 +128,8 @@ pub fn qrels(path: &Path) -> Result<Grades, ReadError> {
     let mut grades = Grades::new();
     let mut count = 0;
     each_line(path, LINE_BYTES_MAX, |number, text| {
-        let columns: Vec<&str> = if text.contains('\t') { text.split('\t').map(str::trim).collect() } else { text.split_whitespace().collect() };
+        let columns: Vec<&str> =
+            if text.contains('\t') { text.split('\t').map(str::trim).collect() } else { text.split_whitespace().collect() };
         let (query, document, value) = match columns[..] {
             [query, document, grade] | [query, _, document, grade] if !query.is_empty() && !document.is_empty() => (query, document, grade),
             _ => return Err(format!("`{}` is no judgment; allowed: query-id, doc-id and rel, separated by tabs", shown(text))),
@@ -175,7 +176,10 @@ pub fn ranked_documents(path: &Path) -> Result<BTreeSet<String>, ReadError> {
     })?;
     let kept: BTreeSet<String> = kept.into_iter().filter(|(_, is_ranked)| *is_ranked).map(|(id, _)| id).collect();
     if kept.is_empty() {
-        return Err(ReadError::of(path, format!("holds no document to rank; allowed: lines {{\"id\"}} with the `role` `{ROLE_RANKED}` or none")));
+        return Err(ReadError::of(
+            path,
+            format!("holds no document to rank; allowed: lines {{\"id\"}} with the `role` `{ROLE_RANKED}` or none"),
+        ));
     }
     Ok(kept)
 }

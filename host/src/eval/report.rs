@@ -234,7 +234,8 @@ pub(super) mod testing {
         };
         let first = system([0.5, 0.25, 1.0]);
         let other = Comparison::new(Kind::Configuration, "other.toml".into(), None, &first, system([0.75, 0.25, 0.5]));
-        let left_out = Comparison::new(Kind::Channel, "channel dense".into(), Some("the other channels".into()), &first, system([0.5, 0.25, 1.0]));
+        let left_out =
+            Comparison::new(Kind::Channel, "channel dense".into(), Some("the other channels".into()), &first, system([0.5, 0.25, 1.0]));
         let set = SetFacts {
             queries: "q.jsonl".into(),
             qrels: Some("r.tsv".into()),

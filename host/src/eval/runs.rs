@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::matching::{Hit, Level};
 
@@ -36,17 +36,33 @@ pub fn lines(format: Format, level: Level, query: &str, ranking: &[&Hit]) -> Str
 }
 
 fn jsonl(query: &str, ranking: &[&Hit]) -> String {
-    let hits: Vec<_> = ranking
-        .iter()
-        .map(|hit| {
-            let mut line = json!({ "path": hit.path, "start_line": hit.start_line, "end_line": hit.end_line, "score": hit.score });
-            if hit.document != hit.path {
-                line["document"] = hit.document.as_str().into();
-            }
-            line
-        })
-        .collect();
-    format!("{}\n", json!({ "query_id": query, "hits": hits }))
+    let written = |hit: &&Hit| HitLine {
+        path: hit.path.clone(),
+        start_line: hit.start_line,
+        end_line: hit.end_line,
+        score: hit.score,
+        document: (hit.document != hit.path).then(|| hit.document.clone()),
+    };
+    let line = QueryLine { query_id: query, hits: ranking.iter().map(written).collect() };
+    // Texts and numbers always serialize.
+    serde_json::to_string(&line).unwrap_or_default() + "\n"
+}
+
+#[derive(Serialize)]
+struct QueryLine<'a> {
+    query_id: &'a str,
+    hits: Vec<HitLine>,
+}
+
+/// Scores stay 32 bits wide, so that they are written with the digits of an answer.
+#[derive(Serialize)]
+struct HitLine {
+    path: String,
+    start_line: u32,
+    end_line: u32,
+    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<String>,
 }
 
 /// trec_eval goes by the scores and breaks ties by document id, so the scores here are
@@ -87,13 +103,16 @@ mod tests {
     #[test]
     fn both_formats_keep_the_order() {
         let hit = |document: &str, score| Hit { document: document.into(), path: "src/a b.rs".into(), start_line: 3, end_line: 9, score };
-        let (one, two) = (hit("src/a b.rs", 0.5), hit("d\u{a0}7", 0.5));
+        let (one, two) = (hit("src/a b.rs", 0.1), hit("d\u{a0}7", 0.1));
         let ranking = [&one, &two];
-        assert_eq!(lines(Format::Trec, Level::File, "q 1", &ranking), "q%201 Q0 src/a%20b.rs 1 2 spanloom\nq%201 Q0 d%C2%A07 2 1 spanloom\n");
+        assert_eq!(
+            lines(Format::Trec, Level::File, "q 1", &ranking),
+            "q%201 Q0 src/a%20b.rs 1 2 spanloom\nq%201 Q0 d%C2%A07 2 1 spanloom\n"
+        );
         assert_eq!(lines(Format::Trec, Level::Chunk, "q", &ranking[..1]), "q Q0 src/a%20b.rs:3-9 1 1 spanloom\n");
         let line = lines(Format::Jsonl, Level::Chunk, "q", &ranking);
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(line["hits"][0], json!({"path": "src/a b.rs", "start_line": 3, "end_line": 9, "score": 0.5}));
+        assert_eq!(line["hits"][0], serde_json::json!({"path": "src/a b.rs", "start_line": 3, "end_line": 9, "score": 0.1}));
         assert_eq!(line["hits"][1]["document"], "d\u{a0}7");
         assert_eq!(lines(Format::Trec, Level::File, "q", &[]), "");
         assert_eq!((Format::of(Path::new("r.jsonl")), Format::of(Path::new("r.run"))), (Format::Jsonl, Format::Trec));

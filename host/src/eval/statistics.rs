@@ -94,8 +94,7 @@ pub fn compare_sets(first: &[Vec<f64>], other: &[Vec<f64>]) -> Difference {
     let Estimate { mean, low, high } = estimate_sets(&sets);
     let count = |test: fn(&f64) -> bool| sets.iter().flatten().filter(|difference| test(difference)).count();
     // What a query adds to the mean of means, but for a common factor.
-    let weighted: Vec<f64> =
-        sets.iter().flat_map(|own| own.iter().map(|difference| difference / own.len() as f64)).collect();
+    let weighted: Vec<f64> = sets.iter().flat_map(|own| own.iter().map(|difference| difference / own.len() as f64)).collect();
     Difference {
         mean,
         low,
