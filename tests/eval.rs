@@ -156,7 +156,7 @@ fn figures(report: &Json) -> Figures {
 fn files_are_measured_as_trec_eval_measures_the_run() {
     let sandbox = bench();
     let set = ["eval", "--queries", "queries.jsonl", "--qrels", "qrels.tsv"];
-    let with = |more: &[&str]| [&set[..], more].concat();
+    let with = |more: &[&'static str]| [&set[..], more].concat();
     let report = sandbox.json(&with(&["--json", "--runs-out", "out.run"]));
     assert_eq!((&report["set"]["layout"], &report["set"]["level"]), (&json!("qrels"), &json!("file")));
     assert_eq!(report["settings"]["measures"], json!(["ndcg@10", "mrr@10", "recall@10", "recall@100", "p@10", "map@100"]));

@@ -79,7 +79,7 @@ impl Measure {
         }
         let relevant = judged.ideal.len() as f64;
         let found = || judged.found.iter().take(self.k).zip(1_usize..).filter(|(count, _)| **count > 0);
-        match self.kind {
+        let figure = match self.kind {
             // Σ gain / log2(1 + rank), over the same sum of the best order; Järvelin and
             // Kekäläinen, TOIS 2002, with the discount of Burges et al., ICML 2005.
             Kind::Ndcg => discounted(&judged.gains, self.k) / discounted(&judged.ideal, self.k),
@@ -90,7 +90,9 @@ impl Measure {
             Kind::Precision => found().count() as f64 / self.k as f64,
             // Σ precision at each rank with something relevant, over all that is relevant.
             Kind::AveragePrecision => found().zip(1_usize..).map(|((_, rank), so_far)| so_far as f64 / rank as f64).sum::<f64>() / relevant,
-        }
+        };
+        // A sum of nothing is −0; adding 0 takes its sign.
+        figure + 0.0
     }
 }
 
@@ -144,6 +146,7 @@ mod tests {
         check(Kind::AveragePrecision, 3, &gains, &ideal, 0.5 / 3.0);
         for kind in [Kind::Ndcg, Kind::Mrr, Kind::Recall, Kind::Precision, Kind::AveragePrecision] {
             check(kind, 10, &[], &ideal, 0.0);
+            assert!(Measure { kind, k: 10 }.of(&Judged { ideal: ideal.to_vec(), ..Judged::default() }).is_sign_positive());
             check(kind, 10, &[0.0, 0.0], &[], 0.0);
         }
     }
