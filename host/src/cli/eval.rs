@@ -83,7 +83,7 @@ pub fn run(loaded: &Loaded, arguments: &EvalArgs) -> Result<(), Failure> {
         .collect::<Result<_, Failure>>()?;
     let paths = SetPaths { queries: queries.clone(), qrels: arguments.qrels.clone(), corpus: arguments.corpus.clone() };
     let set = TestSet::read(&paths, arguments.level).map_err(|error| wrong(&error))?;
-    let runs = arguments.runs_out.as_deref().map(|path| RunsFile::create(path)).transpose()?;
+    let runs = arguments.runs_out.as_deref().map(RunsFile::create).transpose()?;
     let bench = Bench { runtime: runtime()?, set, cuts, limit };
     let report = bench.report(loaded, arguments, &others, runs)?;
 
