@@ -7,6 +7,7 @@ mod clients;
 mod contract;
 mod crash;
 mod documents;
+mod eval;
 mod failures;
 mod git_tools;
 mod hostile;

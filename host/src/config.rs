@@ -294,6 +294,20 @@ fn check_telemetry(config: &TelemetryConfig) -> Result<(), (String, String)> {
 }
 
 impl Loaded {
+    /// A second configuration out of another file, to be held against this one: the same
+    /// variables, no flags, and the same data directory unless the file names one.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn other(&self, file: &Path, variables: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+        let data_dir = format!("{VARIABLE_PREFIX}DATA_DIR");
+        let mut other = load(Some(file), variables.filter(|(name, _)| *name != data_dir), Vec::new())?;
+        if !other.origins.contains_key("data_dir") {
+            other.config.data_dir = self.config.data_dir.clone();
+        }
+        Ok(other)
+    }
+
     /// The configuration as TOML lines, each with its origin.
     pub fn show(&self) -> String {
         let mut out = String::new();
@@ -341,6 +355,22 @@ mod tests {
         assert!(shown.contains("search.rerank = false  # variable SPANLOOM_SEARCH__RERANK"), "{shown}");
         assert!(shown.contains("plugins.fusion.parameters.k = 10  # "), "{shown}");
         assert!(shown.contains("server.request_timeout_ms = 30000  # default"), "{shown}");
+    }
+
+    #[test]
+    fn a_second_configuration_has_the_same_data_unless_it_says_otherwise() {
+        let flag = Flag { name: "--data-dir", key: "data_dir", value: Value::String("mine".into()) };
+        let first = check_load("[search]\nrerank = false", &[], vec![flag]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("other.toml");
+        for (file, expect) in [("", "mine"), ("data_dir = \"theirs\"", "theirs")] {
+            std::fs::write(&path, file).unwrap();
+            let variables = [("SPANLOOM_DATA_DIR", "variable"), ("SPANLOOM_SEARCH__DEADLINE_MS", "77")];
+            let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let other = first.other(&path, variables).unwrap();
+            assert_eq!(other.config.data_dir.0, Path::new(expect));
+            assert!(other.config.search.rerank && other.config.search.deadline_ms == 77);
+        }
     }
 
     #[test]

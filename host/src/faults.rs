@@ -57,6 +57,11 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// One stage that goes wrong.
+    pub fn of(stage: &str, fault: Fault) -> Faults {
+        Faults { by_stage: BTreeMap::from([(stage.to_owned(), fault)]) }
+    }
+
     /// Does to the stage what is configured for it.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod code;
 pub mod config;
 pub mod engines;
 pub mod envelope;
+pub mod eval;
 pub mod evidence;
 pub mod expansion;
 pub mod explanation;

@@ -34,6 +34,7 @@ use crate::rm3::Rm3Settings;
 use crate::telemetry::conventions::{attr, event, request_stage};
 use crate::telemetry::{Fact, Run, Span, carried};
 use crate::types::Stage;
+pub use find::channels;
 use page::Page;
 
 /// Time and judgement that are not a plugin's.

@@ -206,6 +206,20 @@ pub struct SearchRequest {
     pub plugins: BTreeMap<Stage, PluginChoice>,
     pub rerank_enabled: Option<bool>,
     pub explain: bool,
+    pub reach: Reach,
+}
+
+/// How far a search goes beyond what clients can ask. Only callers inside the program
+/// set it, to measure.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Findings in the answer, where that is not `limit`; the stages are told `limit` all
+    /// the same.
+    pub rows: Option<usize>,
+    /// Rows that each channel that is asked is asked for at least.
+    pub depth_min: u32,
+    /// Channels that are treated as if the index didn't have them.
+    pub without: Vec<ChannelName>,
 }
 
 impl SearchRequest {
@@ -266,6 +280,7 @@ impl SearchRequest {
             plugins,
             rerank_enabled: arguments.rerank_enabled,
             explain: arguments.explain.unwrap_or(false),
+            reach: Reach::default(),
         })
     }
 }

@@ -54,10 +54,10 @@ pub(super) async fn profile(search: &Search<'_>, parent: &Span) -> Result<Arc<Qu
     let stage = search.stage(parent, span::PROFILE);
     let struck = search.strike(span::PROFILE).await;
     let (snapshot, text) = (search.host.snapshot.clone(), search.request.query.clone());
+    let without = search.request.reach.without.clone();
     let profile = blocking(move || {
-        let mut channels = vec![ChannelName::Bm25];
-        channels.extend(snapshot.dense.as_ref().map(|_| ChannelName::Dense));
-        channels.push(ChannelName::Files);
+        let mut channels = channels(&snapshot);
+        channels.retain(|channel| !without.contains(channel));
         QueryProfile::of(&text, &snapshot.text, channels)
     })
     .await
@@ -70,6 +70,14 @@ pub(super) async fn profile(search: &Search<'_>, parent: &Span) -> Result<Arc<Qu
     stage.set(attr::QUERY_TERMS, profile.terms.len() as i64);
     stage.end();
     Ok(Arc::new(profile))
+}
+
+/// The channels that a generation has, in the order in which they are asked.
+pub fn channels(snapshot: &Snapshot) -> Vec<ChannelName> {
+    let mut channels = vec![ChannelName::Bm25];
+    channels.extend(snapshot.dense.as_ref().map(|_| ChannelName::Dense));
+    channels.push(ChannelName::Files);
+    channels
 }
 
 /// The query's vector, when a channel wants one. Without an answer in time the dense

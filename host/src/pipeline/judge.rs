@@ -141,6 +141,7 @@ fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &Sear
         if let Some(weight) = request.weights.get(&budget.channel) {
             budget.weight = *weight;
         }
+        budget.depth = budget.depth.max(request.reach.depth_min);
     }
 }
 
@@ -355,6 +356,17 @@ mod tests {
         let (budgets, _, warnings) = settled(&[BM25], &both, depth(DENSE, 7));
         assert_eq!(budgets, [(BM25, 50, 0.5)]);
         assert!(warnings.contains("dense have no effect"), "{warnings}");
+    }
+
+    #[test]
+    fn a_search_can_be_made_to_look_deeper() {
+        let mut decision = fallback::decide(&[BM25, DENSE]);
+        let profile = QueryProfile { channels: vec![BM25, DENSE], ..QueryProfile::default() };
+        let mut request = SearchRequest::pro(SearchProArguments { query: "x".into(), ..SearchProArguments::default() }).unwrap();
+        request.depths.insert(DENSE, 700);
+        request.reach.depth_min = 500;
+        settle(&mut decision, &profile, &request, &mut Notes::untold());
+        assert_eq!(decision.budgets.iter().map(|budget| budget.depth).collect::<Vec<_>>(), [500, 700]);
     }
 
     #[test]
