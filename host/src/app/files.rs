@@ -163,7 +163,7 @@ fn read_slice(
     let slice: String = text.split_inclusive('\n').skip(before as usize).take((end_line - before) as usize).collect();
     Ok(FileSlice {
         path: file.shown.to_owned(),
-        language: Language::of_path(file.shown).as_str().into(),
+        language: Language::of(file.shown, &text).as_str().into(),
         start_line,
         end_line,
         total_lines,

@@ -11,9 +11,11 @@ mod grammar;
 mod language;
 mod lines;
 mod markdown;
+mod mentions;
 mod names;
 mod pieces;
 mod syntax;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod windows;
