@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use tree_sitter::Node;
 
-use super::{ChunkKind, ChunkLimits};
 use super::grammar::{Grammar, Name, Role};
 use super::lines::Lines;
+use super::mentions::Mentions;
 use super::names::{Named, binds_callable, named};
 use super::pieces::{Piece, rows};
+use super::{ChunkKind, ChunkLimits};
 
 /// Something that a file defines.
 pub(super) struct Definition {
@@ -39,9 +40,11 @@ pub(super) enum Within {
     Function,
 }
 
-/// All that is defined by a node and within it, in the order of the text.
-pub(super) fn definitions(grammar: &Grammar, source: &str, node: Node, place: Place) -> Vec<Definition> {
+/// All that is defined by a node and within it, in the order of the text. What is mentioned there goes to `mentions`.
+pub(super) fn definitions(grammar: &Grammar, source: &str, node: Node, place: Place, mentions: &mut Mentions) -> Vec<Definition> {
     let mut found = Vec::new();
+    // The depth of a node that defines nothing within, while that is walked through for its mentions.
+    let mut closed_at: Option<u32> = None;
     let mut scope = place.scope.to_owned();
     let mut within = place.within;
     // For each node above this one that is a place: its depth, and what was before it.
@@ -51,33 +54,38 @@ pub(super) fn definitions(grammar: &Grammar, source: &str, node: Node, place: Pl
     let mut depth = 0;
     loop {
         let node = cursor.node();
-        let role = grammar.role(node, source);
-        let definition = definition(grammar, source, node, role, &scope, within);
-        if definition.is_some() || role == Role::Callable {
-            around.push((depth, scope.len(), within));
-            within = match role {
-                Role::Container(_) => within,
-                Role::Type(_) => Within::Type,
-                _ => Within::Function,
-            };
-        }
-        if let Some(definition) = definition {
-            if definition.kind == ChunkKind::Container {
-                scope.clone_from(&definition.named.symbol);
+        if closed_at.is_none() {
+            let role = grammar.role(node, source);
+            let definition = definition(grammar, source, node, role, &scope, within);
+            if definition.is_some() || role == Role::Callable {
+                around.push((depth, scope.len(), within));
+                within = match role {
+                    Role::Container(_) => within,
+                    Role::Type(_) => Within::Type,
+                    _ => Within::Function,
+                };
             }
-            found.push(definition);
+            if let Some(definition) = definition {
+                if definition.kind == ChunkKind::Container {
+                    scope.clone_from(&definition.named.symbol);
+                }
+                found.push(definition);
+            }
+            let closed = match role {
+                Role::Comment | Role::Attribute | Role::Opaque => true,
+                // In functions, what is of one line and has no role defines nothing worth the walk.
+                Role::Other => within == Within::Function && node.start_position().row == node.end_position().row,
+                _ => false,
+            };
+            closed_at = closed.then_some(depth);
         }
-        let closed = match role {
-            Role::Comment | Role::Attribute | Role::Opaque => true,
-            // In functions, what is of one line and has no role defines nothing worth the walk.
-            Role::Other => within == Within::Function && node.start_position().row == node.end_position().row,
-            _ => false,
-        };
-        if !closed && cursor.goto_first_child() {
+        let told = mentions.take(grammar, source, node);
+        if !(told && closed_at.is_some()) && cursor.goto_first_child() {
             depth += 1;
             continue;
         }
         loop {
+            closed_at = closed_at.filter(|at| *at != depth);
             if let Some((_, outside, outer)) = around.pop_if(|(at, ..)| *at == depth) {
                 scope.truncate(outside);
                 within = outer;
@@ -102,7 +110,9 @@ pub(super) fn definition(grammar: &Grammar, source: &str, node: Node, role: Role
         // In a type, C++ declares only constructors and the like so.
         Role::Variable(rule @ Name::Declarator) if within == Within::Type => (rule, ChunkKind::Definition),
         Role::Variable(rule) if within == Within::File => (rule, ChunkKind::Definition),
-        Role::Variable(rule) | Role::Bound(rule) if binds_callable(node, |value| grammar.role(value, source)) => (rule, ChunkKind::Definition),
+        Role::Variable(rule) | Role::Bound(rule) if binds_callable(node, |value| grammar.role(value, source)) => {
+            (rule, ChunkKind::Definition)
+        }
         _ => return None,
     };
     let mut named = named(node, rule, source)?;
@@ -117,7 +127,13 @@ pub(super) fn definition(grammar: &Grammar, source: &str, node: Node, role: Role
 /// in pieces, what is defined within it and takes more than half of a piece has that one (`outer::inner`). What begins after the
 /// first `bytes_max` bytes of a piece (in a long line, then) is left out, as the text is. Pieces and definitions are in
 /// order.
-pub(super) fn assign(pieces: &mut [Piece], definitions: &[Definition], main: Option<&Definition>, (lines, limits): (&Lines, &ChunkLimits), separator: &str) {
+pub(super) fn assign(
+    pieces: &mut [Piece],
+    definitions: &[Definition],
+    main: Option<&Definition>,
+    (lines, limits): (&Lines, &ChunkLimits),
+    separator: &str,
+) {
     let mut next = 0;
     let is_cut = pieces.len() > 1;
     // The definitions that reach into the piece.

@@ -232,7 +232,6 @@ fn parser(language: &tree_sitter::Language) -> Result<Parser, tree_sitter::Langu
     Ok(parser)
 }
 
-
 fn find<T: Copy>(tables: [Table<T>; 2], kind: &str) -> Option<T> {
     tables.into_iter().flatten().find(|(listed, _)| *listed == kind).map(|(_, meaning)| *meaning)
 }

@@ -1,5 +1,5 @@
-//! What code says in words and what it calls: comments, documentation strings and the names of what is called, found in
-//! one walk over the syntax tree and handed out to chunks by their lines.
+//! What code says in words and what it calls: comments, documentation strings and the names of what is called, found
+//! along with the definitions and handed out to chunks by their lines.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -25,7 +25,7 @@ const GLANCE_BYTES_MAX: usize = 120;
 /// The attributes of Elixir that hold documentation.
 const DOCUMENTING: [&str; 4] = ["@doc", "@moduledoc", "@typedoc", "@shortdoc"];
 
-/// The mentions of a file, as bytes of its text, in order.
+/// The mentions of a file, as bytes of its text.
 pub(super) struct Mentions {
     /// Comments and documentation strings, with their marks; they do not overlap.
     comments: Vec<Range<usize>>,
@@ -36,30 +36,42 @@ pub(super) struct Mentions {
 }
 
 impl Mentions {
-    pub fn of(grammar: &Grammar, source: &str, root: Node) -> Mentions {
-        let mut mentions = Mentions { comments: Vec::new(), calls: Vec::new(), head: None };
-        let mut cursor = root.walk();
-        'walk: loop {
+    pub fn new() -> Mentions {
+        Mentions { comments: Vec::new(), calls: Vec::new(), head: None }
+    }
+
+    /// Takes what is mentioned in a node, but not within the node that has the id `except`.
+    pub fn walk(&mut self, grammar: &Grammar, source: &str, node: Node, except: usize) {
+        let mut cursor = node.walk();
+        let mut depth = 0;
+        loop {
             let node = cursor.node();
-            let done = mentions.take(grammar, source, node) || nothing_within(&grammar.signs, source.as_bytes(), node);
-            if !done && cursor.goto_first_child() {
+            if node.id() != except && !self.take(grammar, source, node) && cursor.goto_first_child() {
+                depth += 1;
                 continue;
             }
-            while !cursor.goto_next_sibling() {
-                if !cursor.goto_parent() {
-                    break 'walk;
+            while depth == 0 || !cursor.goto_next_sibling() {
+                if depth == 0 || !cursor.goto_parent() {
+                    return;
                 }
+                depth -= 1;
             }
         }
-        // A call begins before the receiver that is called within it.
-        mentions.calls.sort_unstable_by_key(|name| name.start);
-        mentions
+    }
+
+    /// Brings all that was taken, in any order and maybe twice, into order.
+    pub fn sorted(mut self) -> Mentions {
+        for ranges in [&mut self.comments, &mut self.calls] {
+            ranges.sort_unstable_by_key(|range| (range.start, range.end));
+            ranges.dedup();
+        }
+        self
     }
 
     /// Takes what a node itself mentions. True if there is nothing more within it.
-    fn take(&mut self, grammar: &Grammar, source: &str, node: Node) -> bool {
+    pub fn take(&mut self, grammar: &Grammar, source: &str, node: Node) -> bool {
         let callee = match grammar.mention(node) {
-            Mention::Nothing => return false,
+            Mention::Nothing => return nothing_within(&grammar.signs, source.as_bytes(), node),
             Mention::Comment => {
                 self.comments.push(node.byte_range());
                 return true;

@@ -4,6 +4,7 @@
 //! Everything is done on whole lines: the items of a file (or of a container that is cut) partition its lines into
 //! units, so nothing can be lost between the nodes.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use tree_sitter::{Node, Tree};
@@ -32,10 +33,10 @@ pub(super) fn chunks(language: Language, lines: &Lines, limits: &ChunkLimits) ->
         let percent = broken * 100 / lines.text.len();
         return Err(format!("{percent} % of the file is not valid {language}"));
     }
-    let outline = Outline { grammar, lines, limits };
+    let outline = Outline { grammar, lines, limits, mentions: RefCell::new(Mentions::new()) };
     let place = Place { scope: "", within: Within::File, depth: 0 };
     let pieces = outline.region(grammar.children(tree.root_node()), 0..lines.count(), None, place);
-    let mentions = Mentions::of(grammar, lines.text, tree.root_node());
+    let mentions = outline.mentions.into_inner().sorted();
     let chunk = |piece: Piece| {
         let start = lines.start(piece.lines.start);
         let mut chunk = piece.into_chunk(lines, limits);
@@ -49,6 +50,8 @@ struct Outline<'a> {
     grammar: &'static Grammar,
     lines: &'a Lines<'a>,
     limits: &'a ChunkLimits,
+    /// What the nodes mention that were looked at so far.
+    mentions: RefCell<Mentions>,
 }
 
 /// Whole lines with the nodes that begin there: an item with its comments, or several that share a line.
@@ -156,11 +159,15 @@ impl Outline<'_> {
                 within: if matches!(role, Role::Type(_)) { Within::Type } else { place.within },
                 depth: place.depth + 1,
             };
-            let mut pieces = self.region(self.members(item), range, head.as_ref(), inside);
+            let (body, members) = self.members(item);
+            for node in nodes {
+                self.mentions.borrow_mut().walk(self.grammar, self.lines.text, *node, body.id());
+            }
+            let mut pieces = self.region(members, range, head.as_ref(), inside);
             // Items that share a line with the container.
             let bytes = item.byte_range();
             for node in nodes.iter().filter(|node| node.end_byte() <= bytes.start || node.start_byte() >= bytes.end) {
-                for found in definitions(self.grammar, self.lines.text, *node, place) {
+                for found in self.definitions(*node, place) {
                     let at = pieces.iter_mut().rfind(|piece| piece.lines.start <= found.lines.start);
                     if let Some(piece) = at.filter(|_| found.named.defines) {
                         piece.definitions.push(found.named.name);
@@ -169,7 +176,7 @@ impl Outline<'_> {
             }
             return pieces;
         }
-        let definitions: Vec<Definition> = nodes.iter().flat_map(|node| definitions(self.grammar, self.lines.text, *node, place)).collect();
+        let definitions: Vec<Definition> = nodes.iter().flat_map(|node| self.definitions(*node, place)).collect();
         let main = main.and_then(|(item, _)| {
             let lines = line_range(item);
             definitions.iter().find(|definition| definition.lines == lines)
@@ -209,18 +216,20 @@ impl Outline<'_> {
         }
     }
 
-    /// The members of a container.
-    fn members<'t>(&self, container: Node<'t>) -> Vec<Node<'t>> {
+    /// The members of a container, and the node that they are the children of.
+    fn members<'t>(&self, container: Node<'t>) -> (Node<'t>, Vec<Node<'t>>) {
         let field = |node: Node<'t>| self.grammar.body.and_then(|field| node.child_by_field_id(field));
-        if let Some(body) = field(container) {
-            return self.grammar.children(body);
-        }
-        let members = self.grammar.children(container);
-        let is_body = |child: &&Node| self.grammar.role(**child, self.lines.text) == Role::Body;
-        match members.iter().find(is_body) {
-            Some(body) => self.grammar.children(field(*body).unwrap_or(*body)),
-            None => members,
-        }
+        let body = field(container).or_else(|| {
+            let is_body = |child: &Node| self.grammar.role(*child, self.lines.text) == Role::Body;
+            let body = self.grammar.children(container).into_iter().find(is_body)?;
+            Some(field(body).unwrap_or(body))
+        });
+        let body = body.unwrap_or(container);
+        (body, self.grammar.children(body))
+    }
+
+    fn definitions(&self, node: Node, place: Place) -> Vec<Definition> {
+        definitions(self.grammar, self.lines.text, node, place, &mut self.mentions.borrow_mut())
     }
 }
 

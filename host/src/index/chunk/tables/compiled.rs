@@ -5,11 +5,16 @@ use super::{Callee, NAME, Table, Tables};
 
 pub(super) const RUST: Tables = Tables {
     keywords: &["Self", "self", "super"],
-    signs: b"({!/", ..Tables::new(tree_sitter_rust::LANGUAGE, "::", RUST_ROLES, RUST_CALLS)
+    signs: b"({!/",
+    ..Tables::new(tree_sitter_rust::LANGUAGE, "::", RUST_ROLES, RUST_CALLS)
 };
 pub(super) const C: Tables = Tables { signs: b"(/", ..Tables::new(tree_sitter_c::LANGUAGE, "::", C_ROLES, C_CALLS) };
-pub(super) const CPP: Tables =
-    Tables { roles: [CPP_ROLES, C_ROLES], calls: [CPP_CALLS, C_CALLS], signs: b"(/w", ..Tables::new(tree_sitter_cpp::LANGUAGE, "::", &[], &[]) };
+pub(super) const CPP: Tables = Tables {
+    roles: [CPP_ROLES, C_ROLES],
+    calls: [CPP_CALLS, C_CALLS],
+    signs: b"(/w",
+    ..Tables::new(tree_sitter_cpp::LANGUAGE, "::", &[], &[])
+};
 pub(super) const GO: Tables = Tables { signs: b"({/", ..Tables::new(tree_sitter_go::LANGUAGE, ".", GO_ROLES, GO_CALLS) };
 pub(super) const ZIG: Tables = Tables { signs: b"({/", ..Tables::new(tree_sitter_zig::LANGUAGE, ".", ZIG_ROLES, ZIG_CALLS) };
 pub(super) const SWIFT: Tables = Tables { signs: b"({/#", ..Tables::new(tree_sitter_swift::LANGUAGE, ".", SWIFT_ROLES, SWIFT_CALLS) };

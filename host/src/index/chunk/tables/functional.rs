@@ -53,8 +53,24 @@ const ELIXIR_WORDS: Table<Role> = &[
 ];
 
 const ELIXIR_KEYWORDS: &[&str] = &[
-    "alias", "case", "cond", "defexception", "defoverridable", "defstruct", "for", "if", "import", "quote", "receive", "require",
-    "try", "unless", "unquote", "unquote_splicing", "use", "with",
+    "alias",
+    "case",
+    "cond",
+    "defexception",
+    "defoverridable",
+    "defstruct",
+    "for",
+    "if",
+    "import",
+    "quote",
+    "receive",
+    "require",
+    "try",
+    "unless",
+    "unquote",
+    "unquote_splicing",
+    "use",
+    "with",
 ];
 
 const ELIXIR_CALLS: Table<Callee> = &[("call", Callee::Field("target")), ("unary_operator", Callee::Annotation)];

@@ -26,10 +26,7 @@ const JAVA_ROLES: Table<Role> = &[
     ("lambda_expression", Role::Callable),
 ];
 
-const JAVA_CALLS: Table<Callee> = &[
-    ("method_invocation", Callee::Field("name")),
-    ("object_creation_expression", Callee::Field("type")),
-];
+const JAVA_CALLS: Table<Callee> = &[("method_invocation", Callee::Field("name")), ("object_creation_expression", Callee::Field("type"))];
 
 const CSHARP_ROLES: Table<Role> = &[
     ("comment", Role::Comment),
@@ -55,10 +52,8 @@ const CSHARP_ROLES: Table<Role> = &[
     ("lambda_expression", Role::Callable),
 ];
 
-const CSHARP_CALLS: Table<Callee> = &[
-    ("invocation_expression", Callee::Field("function")),
-    ("object_creation_expression", Callee::Field("type")),
-];
+const CSHARP_CALLS: Table<Callee> =
+    &[("invocation_expression", Callee::Field("function")), ("object_creation_expression", Callee::Field("type"))];
 
 const KOTLIN_ROLES: Table<Role> = &[
     ("line_comment", Role::Comment),

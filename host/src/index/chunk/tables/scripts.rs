@@ -5,8 +5,11 @@ use super::{Callee, NAME, Table, Tables};
 
 pub(super) const PYTHON: Tables =
     Tables { keywords: &["super"], signs: b"(#@'\"", ..Tables::new(tree_sitter_python::LANGUAGE, ".", PYTHON_ROLES, PYTHON_CALLS) };
-pub(super) const JAVASCRIPT: Tables =
-    Tables { keywords: &["super"], signs: b"(/`<@w", ..Tables::new(tree_sitter_javascript::LANGUAGE, ".", JAVASCRIPT_ROLES, JAVASCRIPT_CALLS) };
+pub(super) const JAVASCRIPT: Tables = Tables {
+    keywords: &["super"],
+    signs: b"(/`<@w",
+    ..Tables::new(tree_sitter_javascript::LANGUAGE, ".", JAVASCRIPT_ROLES, JAVASCRIPT_CALLS)
+};
 pub(super) const TYPESCRIPT: Tables =
     Tables { function: tree_sitter_typescript::LANGUAGE_TYPESCRIPT, roles: [TYPESCRIPT_ROLES, JAVASCRIPT_ROLES], ..JAVASCRIPT };
 pub(super) const TSX: Tables = Tables { function: tree_sitter_typescript::LANGUAGE_TSX, ..TYPESCRIPT };

@@ -100,10 +100,7 @@ fn a_piece_of_a_function_has_what_stands_in_its_lines() {
     let text = "fn long() {\n    one(\n        two(),\n    );\n    // Three\n    // comes.\n    three();\n    /* Four\n\n    comes. */\n    four();\n    one();\n}\n";
     let chunked = chunk_source(Language::Rust, text, &small());
     let found: Vec<_> = chunked.chunks.iter().map(|chunk| (chunk.start_line, chunk.calls.join(" "), chunk.comments.as_str())).collect();
-    assert_eq!(
-        found,
-        [(1, "one two".into(), ""), (5, "three".into(), "Three\ncomes.\nFour"), (10, "four one".into(), "comes.")]
-    );
+    assert_eq!(found, [(1, "one two".into(), ""), (5, "three".into(), "Three\ncomes.\nFour"), (10, "four one".into(), "comes.")]);
 }
 
 #[test]

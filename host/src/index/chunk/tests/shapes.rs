@@ -53,7 +53,8 @@ fn comments_stay_with_what_they_describe() {
 
 /// How many chunks of `after` are not in `before`, by their text.
 fn moved(language: Language, before: &str, after: &str) -> usize {
-    let texts = |text: &str| chunk_source(language, text, &ChunkLimits::default()).chunks.into_iter().map(|chunk| chunk.text).collect::<Vec<_>>();
+    let texts =
+        |text: &str| chunk_source(language, text, &ChunkLimits::default()).chunks.into_iter().map(|chunk| chunk.text).collect::<Vec<_>>();
     let before = texts(before);
     assert!(before.len() > 12, "{}", before.len());
     texts(after).iter().filter(|text| !before.contains(text)).count()
@@ -69,7 +70,16 @@ fn an_edit_moves_only_what_is_near() {
     let function = |more: &str| format!("void f() {{\n{more}{}}}\n", statements(0));
     assert!(moved(Language::C, &function(""), &function("    one();\n    two();\n    three();\n")) <= 4);
 
-    let functions = |more: &str| (0..40).map(|at| format!("def f{at}():\n{}    return {at}\n\n", if at == 20 { more } else { "" }.to_owned() + &"    g()\n".repeat(12 + at % 7))).collect::<String>();
+    let functions = |more: &str| {
+        (0..40)
+            .map(|at| {
+                format!(
+                    "def f{at}():\n{}    return {at}\n\n",
+                    if at == 20 { more } else { "" }.to_owned() + &"    g()\n".repeat(12 + at % 7)
+                )
+            })
+            .collect::<String>()
+    };
     assert_eq!(moved(Language::Python, &functions(""), &functions("    h()\n")), 1);
 }
 
