@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tree_sitter::Node;
 
-use super::grammar::{Grammar, Name, Role};
+use super::grammar::{Grammar, Mention, Name, Role};
 use super::lines::Lines;
 use super::mentions::Mentions;
 use super::names::{Named, binds_callable, named};
@@ -54,6 +54,7 @@ pub(super) fn definitions(grammar: &Grammar, source: &str, node: Node, place: Pl
     let mut depth = 0;
     loop {
         let node = cursor.node();
+        let told = mentions.take(grammar, source, node);
         if closed_at.is_none() {
             let role = grammar.role(node, source);
             let definition = definition(grammar, source, node, role, &scope, within);
@@ -77,9 +78,9 @@ pub(super) fn definitions(grammar: &Grammar, source: &str, node: Node, place: Pl
                 Role::Other => within == Within::Function && node.start_position().row == node.end_position().row,
                 _ => false,
             };
+            let closed = closed || told && grammar.mention(node) == Mention::Annotation;
             closed_at = closed.then_some(depth);
         }
-        let told = mentions.take(grammar, source, node);
         if !(told && closed_at.is_some()) && cursor.goto_first_child() {
             depth += 1;
             continue;

@@ -48,7 +48,8 @@ pub(super) enum Role {
     /// One of several nodes that define a name together: neighbours of the same name are one item. With `local`, also
     /// within functions.
     Equation { name: Name, local: bool },
-    /// What [`Tables::words`] has for the word that it begins with, else [`Role::Other`].
+    /// What [`Tables::words`] has for the word that it begins with, else [`Role::Opaque`] for attributes (`@limit 3`) and
+    /// [`Role::Other`] for all else.
     ByWord,
 }
 
@@ -167,7 +168,8 @@ impl Grammar {
         match self.roles.get(usize::from(node.kind_id())).copied().unwrap_or(Role::Group) {
             Role::ByWord => {
                 let word = first_word(source.get(node.byte_range()).unwrap_or_default());
-                self.tables.words.iter().find(|(listed, _)| *listed == word).map_or(Role::Other, |(_, role)| *role)
+                let unlisted = if word.starts_with('@') { Role::Opaque } else { Role::Other };
+                self.tables.words.iter().find(|(listed, _)| *listed == word).map_or(unlisted, |(_, role)| *role)
             }
             Role::Holder(name) => match node.named_child(node.named_child_count().saturating_sub(1) as u32) {
                 Some(value) if self.role(value, source) == Role::Body => Role::Type(name),

@@ -144,8 +144,8 @@ impl Language {
 /// The language of the interpreter in a `#!` line, without its version (`python3.12`).
 fn interpreter(text: &str) -> Option<Language> {
     let line = text.strip_prefix("#!")?.lines().next()?;
-    let mut words = line.split_ascii_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
-    let program = words.find(|word| *word != "env" && !word.starts_with('-') && !word.contains('='))?;
+    let words = line.split_ascii_whitespace().filter(|word| !word.starts_with('-') && !word.contains('='));
+    let program = words.map(|word| word.rsplit('/').next().unwrap_or(word)).find(|word| *word != "env")?;
     let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
     Some(match program {
         "sh" | "bash" | "dash" | "ash" | "ksh" | "zsh" | "bats" => Language::Bash,

@@ -184,14 +184,14 @@ fn without_arguments(text: &[u8]) -> usize {
 fn push_words(to: &mut String, comment: &str, begins: bool) {
     let block = comment.trim_start().starts_with(['"', '\'']) || comment.trim_start().starts_with(|c: char| c.is_ascii_alphabetic());
     for (at, line) in comment.lines().enumerate() {
-        let mut words = line.trim();
+        let mut words = without_closing(line.trim());
         if at == 0 && begins {
             words = without_opening(words);
         } else if !block {
-            // The margin of a block, unless it is the end of it.
-            words = words.trim_start_matches("*/").trim_start_matches('*');
+            // The margin of a block.
+            words = words.trim_start_matches('*');
         }
-        let words = without_closing(words).trim();
+        let words = words.trim();
         let words = if block { words.trim_end_matches(['"', '\'']) } else { words };
         if !words.is_empty() {
             if !to.is_empty() {

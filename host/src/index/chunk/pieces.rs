@@ -98,7 +98,7 @@ pub(super) fn cut(nodes: &[Node], range: Range<usize>, lines: &Lines, limits: &C
         let count = rest.div_ceil(lines_max).max(lines.bytes(&(start..range.end)).div_ceil(limits.bytes_max));
         let target = (start + rest.div_ceil(count)).min(limit);
         let far = count > 2;
-        let first = start + 1 + (if far { limit } else { target } - start) / 2;
+        let first = if far { (start + (limit - start) / 2).max(start + 1) } else { start + 1 + (target - start) / 2 };
         let by_content = |line| if far { lines.hash(line) } else { 0 };
         let best = (first..=limit.min(range.end - 1))
             .min_by_key(|&line| (costs[line - range.start], by_content(line), line.abs_diff(target)))

@@ -84,7 +84,7 @@ const HASKELL_ROLES: Table<Role> = &[
     ("header", Role::Opaque),
     ("data_type", Role::Definition(NAME)),
     ("newtype", Role::Definition(NAME)),
-    ("type_synomym", Role::Definition(NAME)),
+    ("type_synonym", Role::Definition(NAME)),
     ("type_family", Role::Definition(NAME)),
     ("class", Role::Type(NAME)),
     ("instance", Role::Type(Name::Instance)),

@@ -47,7 +47,7 @@ fn comments_stay_with_what_they_describe() {
     assert_eq!(starts(Language::Rust, &format!("fn a(){body}\n// C.\n// C.\nfn b(){body}")), [1, 6]);
     assert_eq!(starts(Language::Rust, &format!("fn a(){body}\n// C.\n// C.\n\nfn b(){body}")), [1, 6, 9]);
     assert_eq!(starts(Language::Rust, &format!("fn a(){body}\n/// C.\n\nfn b(){body}")), [1, 6]);
-    assert_eq!(starts(Language::Java, &format!("class A {{\nvoid a(){body}\n/** C. */\n@B\n\nvoid b(){body}}}\n")), [1, 7]);
+    assert_eq!(starts(Language::Java, &format!("class A {{\nvoid a(){body}\n/** C. */\n\n@B void b() {{\n    a();\n}}\n}}\n")), [1, 7]);
     assert_eq!(starts(Language::Haskell, "a x =\n  b\n  c\n\n-- | D\n\nd :: e\n\nd x =\n  f\n"), [1, 5]);
 }
 
