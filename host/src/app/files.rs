@@ -159,7 +159,7 @@ fn read_slice(
             return Err(RequestError::NotFound(format!("`path` is `{}`, which can't be shown now: {reason} {detail}", file.shown)));
         }
     };
-    let language = Language::of_path(file.shown).as_str();
+    let language = Language::of(file.shown, &text).as_str();
     let mut slice = slice_of(&text, lines, file.shown, language, observability)?;
     if content_hash(text.as_bytes()) != file.row.content_hash {
         slice.changed_since_indexed = true;

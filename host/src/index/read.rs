@@ -136,7 +136,7 @@ fn read_one(
             return Outcome::Skipped(SkippedRow { root: root_number, path: file.path.clone(), reason: reason.as_str().into(), detail });
         }
     };
-    let language = Language::of_path(&file.path);
+    let language = Language::of(&file.path, &text);
     let row = FileRow {
         id: 0,
         root: root_number,

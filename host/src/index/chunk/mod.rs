@@ -11,10 +11,12 @@ mod grammar;
 mod language;
 mod lines;
 mod markdown;
+mod mentions;
 mod names;
 mod passages;
 mod pieces;
 mod syntax;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod windows;
