@@ -74,7 +74,7 @@ impl Language {
 
     /// The language by the extension of a path, in any case; `/` and `\` both separate folders. A `.h` file is C here;
     /// chunking reads it as C++ if it looks so.
-    fn of_path(path: &str) -> Language {
+    pub fn of_path(path: &str) -> Language {
         let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
         let Some((_, extension)) = file.rsplit_once('.') else {
             return match file {
