@@ -157,15 +157,16 @@ mod tests {
                 assert!((f64::from(*weight) - expect).abs() < 1e-6, "{term}: {weight} is not {expect}");
             }
         };
-        // First answer: alpha 2, beta 1, layer 1, rout 1 of 5; second: beta 2, gamma 1 of 3.
-        // alpha 3·2/5 = 1.2; beta 3/5 + 2/3 = 19/15; layer and rout 3/5; gamma 1/3: of 4 in all.
-        let (beta, alpha, layer, gamma) = (19.0 / 60.0, 0.3, 0.15, 1.0 / 12.0);
+        // First answer: alpha 2, beta, layer, rout, routelayer 1 of 6; second: beta 2, gamma 1 of 3.
+        // alpha 3·2/6 = 1; beta 3/6 + 2/3 = 7/6; layer, rout, routelayer 3/6; gamma 1/3: of 4 in all.
+        let (beta, alpha, layer, gamma) = (7.0 / 24.0, 0.25, 0.125, 1.0 / 12.0);
         let expect = [
             ("beta", 0.5 * 2.0 / 3.0 + 0.5 * beta),
             ("omega", 0.5 / 3.0),
             ("alpha", 0.5 * alpha),
             ("layer", 0.5 * layer),
             ("rout", 0.5 * layer),
+            ("routelayer", 0.5 * layer),
             ("gamma", 0.5 * gamma),
         ];
         check(widened(2, 10, 0.5), &expect);

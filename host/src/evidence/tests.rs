@@ -67,7 +67,7 @@ fn by_name(found: Found) -> BTreeMap<String, Vec<f32>> {
 fn terms_are_counted_in_each_field() {
     let index = Index::of(&[("src/lib.rs", LIBRARY), ("tests/layer.rs", TEST), ("docs/layer.md", PAGE)]);
     let evidence = index.evidence("put route_layer unheard", Vec::new());
-    assert_eq!(evidence.profile.terms, ["put", "rout", "layer", "route_layer", "unheard"]);
+    assert_eq!(evidence.profile.terms, ["put", "rout", "layer", "routelayer", "unheard"]);
     let columns = by_name(evidence.terms());
     assert!(columns.keys().map(String::as_str).eq(["comments", "documents", "paths", "symbols"]));
     assert_eq!(columns["documents"], [2.0, 2.0, 3.0, 2.0, 0.0]);
@@ -135,7 +135,7 @@ fn ages_count_from_the_newest_commit() {
 
 #[test]
 fn the_words_of_comments_count_as_they_do_in_the_index() {
-    let terms = ["rout", "layer", "route_layer", "größe", "http", "2"];
+    let terms = ["rout", "layer", "routelayer", "größe", "http", "2"];
     let profile = QueryProfile {
         terms: terms.map(str::to_owned).into(),
         document_frequencies: vec![1, 10, 1, 1, 5, 50],

@@ -33,7 +33,7 @@ fn names_and_paths_count_and_filters_hold() {
     assert_eq!(index.documents(), 3);
     let find = |terms: &[&str], depth, admits: Option<&Admits>| ids(index.search(&TextQuery::of(&strings(terms)), depth, admits).unwrap());
     assert_eq!(find(&["layer"], 10, None), [0, 1, 2]);
-    assert_eq!(find(&["route_layer"], 10, None), [0, 1]);
+    assert_eq!(find(&["routelayer"], 10, None), [0, 1]);
     assert_eq!(find(&["layer"], 10, Some(&|id| id != 0)), [1, 2]);
     assert_eq!(find(&["layer"], 1, None), [0]);
     assert_eq!(find(&["unheard"], 10, None), [] as [u64; 0]);
