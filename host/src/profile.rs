@@ -245,7 +245,11 @@ mod tests {
         check("\"open `closed`", &[], &["closed"], 1);
         check("\\\"sign\\\"", &[], &[], 0);
         check("\"\" `` ```x```", &[], &["x"], 0);
-        check(&"\"x\" ".repeat(5_000), &vec!["x"; PARTS_MAX], &vec!["x"; PARTS_MAX], 1);
+        check(&"\"x\" ".repeat(5_000), &["x"], &["x"], 0);
+        let many: Vec<String> = (0..PARTS_MAX + 9).map(|number| format!("x{number}")).collect();
+        let text: String = many.iter().map(|phrase| format!("\"{phrase}\" ")).collect();
+        let kept: Vec<&str> = many.iter().take(PARTS_MAX).map(String::as_str).collect();
+        check(&text, &kept, &kept, 1);
         check(&"\"".repeat(8_191), &[], &[], 1);
     }
 
