@@ -19,5 +19,6 @@ mod support;
 mod swaps;
 mod terms;
 mod traces;
+mod updates;
 mod vllm;
 mod workbench;

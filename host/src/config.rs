@@ -216,6 +216,8 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         ("index.window_lines", u64::from(config.index.window_lines), 4, 1_000),
         ("index.window_overlap", u64::from(config.index.window_overlap), 0, u64::from(config.index.window_lines / 2).saturating_sub(1)),
         ("index.parse_ms_max", config.index.parse_ms_max, 10, 60_000),
+        ("index.update_chunks_min", config.index.update_chunks_min, 0, 10_000_000),
+        ("index.update_percent_max", config.index.update_percent_max, 0, 50),
         ("embedding.dimension", config.embedding.dimension as u64, 8, 1_024),
         ("embedding.vllm.batch_size", config.embedding.vllm.batch_size as u64, 1, 4_096),
         ("embedding.vllm.concurrency", config.embedding.vllm.concurrency as u64, 1, 64),

@@ -1,5 +1,7 @@
 //! Tantivy: BM25 over the text of chunks, the names they define and their paths.
 
+mod update;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use tantivy::{Index, IndexReader, ReloadPolicy, TantivyDocument, Term};
 
 use crate::index::tokenize::Tokenizer;
 use crate::types::ChunkId;
+
+pub use update::update;
 
 /// What a match counts in each field, beside 1 in the text. Found with the names and
 /// paths of the development sets; see the README's figures.
@@ -44,6 +48,27 @@ struct Fields {
     path: Field,
 }
 
+impl Fields {
+    /// Those of an index that is there.
+    fn of(schema: &Schema) -> Result<Fields, TextError> {
+        Ok(Fields {
+            id: schema.get_field("id")?,
+            body: schema.get_field("body")?,
+            names: schema.get_field("names")?,
+            path: schema.get_field("path")?,
+        })
+    }
+
+    fn row(&self, document: &TextDocument) -> TantivyDocument {
+        let mut row = TantivyDocument::default();
+        row.add_u64(self.id, document.id.0);
+        row.add_text(self.body, document.text);
+        row.add_text(self.names, document.names);
+        row.add_text(self.path, document.path);
+        row
+    }
+}
+
 /// A text index that is only searched.
 pub struct TextIndex {
     reader: IndexReader,
@@ -62,12 +87,7 @@ pub fn build<'a>(folder: &Path, documents: impl Iterator<Item = TextDocument<'a>
     // One thread: documents keep their order, and equal scores their place.
     let mut writer = index.writer_with_num_threads::<TantivyDocument>(1, WRITER_BYTES)?;
     for (count, document) in documents.enumerate() {
-        let mut row = TantivyDocument::default();
-        row.add_u64(fields.id, document.id.0);
-        row.add_text(fields.body, document.text);
-        row.add_text(fields.names, document.names);
-        row.add_text(fields.path, document.path);
-        writer.add_document(row)?;
+        writer.add_document(fields.row(&document))?;
         on_progress(count + 1);
     }
     writer.commit()?;
@@ -81,13 +101,7 @@ impl TextIndex {
     pub fn open(folder: &Path) -> Result<TextIndex, TextError> {
         let index = Index::open_in_dir(folder)?;
         register(&index);
-        let found = index.schema();
-        let fields = Fields {
-            id: found.get_field("id")?,
-            body: found.get_field("body")?,
-            names: found.get_field("names")?,
-            path: found.get_field("path")?,
-        };
+        let fields = Fields::of(&index.schema())?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
         Ok(TextIndex { reader, fields })
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::catalog::{FileRow, NewChunk, SkippedRow};
+use super::catalog::{ChunkSpan, FileRow, NewChunk, SkippedRow};
 use super::chunk::{ChunkKind, ChunkLimits, Language, chunk_source};
 use super::role::Role;
 use super::scan::{FileContent, ScanLimits, ScannedFile, Skipped, content_hash, read_file};
@@ -16,8 +16,8 @@ use crate::types::ChunkId;
 /// within the same time stamp: it is compared by content.
 const RACY_NS: i64 = 2_000_000_000;
 
-/// A file of the last generation with its chunks.
-pub type Known = (FileRow, Vec<NewChunk>);
+/// A file of the last generation with the ids of its chunks.
+pub type Known = (FileRow, ChunkSpan);
 
 /// What the last generation knows, found by root folder and path.
 #[derive(Default)]
@@ -32,6 +32,10 @@ pub struct Previous {
 /// A file in the new generation.
 pub struct ReadFile {
     pub row: FileRow,
+    /// The ids of its chunks.
+    pub span: ChunkSpan,
+    /// As many as `span` has; none for a kept file, until the last generation's are
+    /// asked for.
     pub chunks: Vec<NewChunk>,
     /// Whether the chunks are those of the last generation.
     pub kept: bool,
@@ -46,7 +50,7 @@ pub struct Reading {
 }
 
 enum Outcome {
-    Kept(FileRow, Vec<NewChunk>),
+    Kept(FileRow, ChunkSpan),
     /// Chunks have no ids yet.
     Fresh(FileRow, Vec<NewChunk>),
     Skipped(SkippedRow),
@@ -87,23 +91,22 @@ pub fn read_all(
     }));
     for outcome in outcomes {
         let id = reading.files.len() as u32;
-        let (mut row, mut chunks, kept) = match outcome {
+        let (row, span, chunks, kept) = match outcome {
             Outcome::Skipped(row) => {
                 reading.skipped.push(row);
                 continue;
             }
-            Outcome::Kept(row, chunks) => (row, chunks, true),
+            Outcome::Kept(row, span) => (row, span, Vec::new(), true),
             Outcome::Fresh(row, mut chunks) => {
-                for chunk in &mut chunks {
-                    chunk.id = ChunkId(reading.next_chunk_id);
-                    reading.next_chunk_id += 1;
+                let span = ChunkSpan { first: ChunkId(reading.next_chunk_id), count: chunks.len() as u32 };
+                for (chunk, chunk_id) in chunks.iter_mut().zip(span.ids()) {
+                    (chunk.id, chunk.file) = (chunk_id, id);
                 }
-                (row, chunks, false)
+                reading.next_chunk_id += chunks.len() as u64;
+                (row, span, chunks, false)
             }
         };
-        row.id = id;
-        chunks.iter_mut().for_each(|chunk| chunk.file = id);
-        reading.files.push(ReadFile { row, chunks, kept });
+        reading.files.push(ReadFile { row: FileRow { id, ..row }, span, chunks, kept });
     }
     reading
 }
@@ -119,7 +122,7 @@ fn read_one(
     let same_stat =
         |row: &FileRow| row.size_bytes == file.size_bytes && row.modified_ns == file.modified_ns && row.modified_ns < previous_ns - RACY_NS;
     let known = match known {
-        Some((row, chunks)) if same_stat(&row) => return Outcome::Kept(FileRow { root: root_number, ..row }, chunks),
+        Some((row, span)) if same_stat(&row) => return Outcome::Kept(FileRow { root: root_number, ..row }, span),
         other => other,
     };
     let text = match read_file(root, file, scan_limits) {
@@ -143,10 +146,10 @@ fn read_one(
         role: Role::of(&file.path, &text),
         document: None,
     };
-    if let Some((before, chunks)) = known.filter(|(before, _)| before.content_hash == row.content_hash) {
+    if let Some((before, span)) = known.filter(|(before, _)| before.content_hash == row.content_hash) {
         return Outcome::Kept(
             FileRow { commit: before.commit, commit_time_s: before.commit_time_s, fallback: before.fallback, ..row },
-            chunks,
+            span,
         );
     }
     let chunked = chunk_source(language, &text, chunk_limits);

@@ -1,0 +1,84 @@
+//! What is known of the roots: their names, and what git says of them and their files.
+
+use std::path::PathBuf;
+
+use super::manifest::RootInfo;
+use super::previous::Before;
+use super::read::Reading;
+use crate::code::git::{GitError, GitLimits, HeadState, last_commits};
+
+/// Puts each file's last commit into its row. Without git, or when its facts can't be
+/// had, files have no commit and a warning says so.
+pub(super) fn describe_roots(
+    roots: &[PathBuf],
+    heads: Vec<Result<Option<HeadState>, GitError>>,
+    before: Option<&Before>,
+    reading: &mut Reading,
+    limits: &GitLimits,
+    warnings: &mut Vec<String>,
+) -> Vec<RootInfo> {
+    let names = root_names(roots);
+    roots
+        .iter()
+        .zip(heads)
+        .zip(names)
+        .enumerate()
+        .map(|(number, ((root, head), name))| {
+            let mut info = RootInfo { path: root.clone(), name, commit: None, branch: None, dirty: false, commits_max: None };
+            let paths: Vec<&str> =
+                reading.files.iter().filter(|file| file.row.root == number as u32).map(|file| file.row.path.as_str()).collect();
+            let known = before.and_then(|before| before.known_commits(root, limits));
+            let facts = head.and_then(|head| {
+                let walked = |head: HeadState| last_commits(root, &head, &paths, limits, known.as_ref()).map(|history| (head, history));
+                head.map(walked).transpose()
+            });
+            let (head, facts) = match facts {
+                Ok(Some(found)) => found,
+                Ok(None) => return info,
+                Err(error) => {
+                    warnings.push(format!("no git facts for {}: {}", root.display(), chain(&error)));
+                    return info;
+                }
+            };
+            if facts.unresolved > 0 {
+                warnings.push(format!(
+                    "{} files of {} were last changed more than {} commits ago; their commit is not known",
+                    facts.unresolved,
+                    root.display(),
+                    limits.commits_max
+                ));
+            }
+            for file in reading.files.iter_mut().filter(|file| file.row.root == number as u32) {
+                let commit = facts.commits.get(&file.row.path);
+                file.row.commit = commit.map(|commit| commit.commit.clone());
+                file.row.commit_time_s = commit.map(|commit| commit.time_s);
+            }
+            (info.commit, info.branch, info.dirty) = (head.commit, head.branch, head.dirty);
+            info.commits_max = facts.is_lasting.then_some(limits.commits_max as u64);
+            info
+        })
+        .collect()
+}
+
+/// The last part of each root's path, made different where two are the same.
+fn root_names(roots: &[PathBuf]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for root in roots {
+        let base = root.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
+        let mut name = base.clone();
+        let mut number = 2;
+        while names.contains(&name) {
+            name = format!("{base}-{number}");
+            number += 1;
+        }
+        names.push(name);
+    }
+    names
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
