@@ -248,7 +248,7 @@ impl Catalog {
     /// What DuckDB says.
     pub fn chunks(&self) -> Result<Vec<NewChunk>, CatalogError> {
         let mut rows = Vec::new();
-        for (database, _) in &self.base {
+        if let Some((database, _)) = &self.base {
             database.all_chunks(&mut rows)?;
         }
         self.newer.all_chunks(&mut rows)?;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::manifest::RootInfo;
 use super::previous::Before;
 use super::read::Reading;
-use crate::code::git::{GitError, GitLimits, HeadState, last_commits};
+use crate::code::error::GitError;
+use crate::code::git::{GitLimits, HeadState, last_commits};
 
 /// Puts each file's last commit into its row. Without git, or when its facts can't be
 /// had, files have no commit and a warning says so.

@@ -119,7 +119,7 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             folder
         };
-        build(&folder(0), (0..50).map(|id| document(id, "apple tree")), &|_| {}).unwrap();
+        build(&folder(0), (0..50).map(|id| document(id, "alpha beta")), &|_| {}).unwrap();
         // More updates than there may be small segments: they are merged on the way.
         let rounds = 2 * SEGMENTS_SMALL_MAX as u64;
         for round in 0..rounds {
@@ -127,14 +127,14 @@ mod tests {
             let before = content(&old);
             let reader = TextIndex::open(&old).unwrap();
             let added = 50 + round;
-            update(&old, &new, [ChunkId(round), ChunkId(9_999)].into_iter(), [document(added, "pear tree")].into_iter()).unwrap();
+            update(&old, &new, [ChunkId(round), ChunkId(9_999)].into_iter(), [document(added, "gamma beta")].into_iter()).unwrap();
             assert_eq!(content(&old), before);
-            assert_eq!(found(&new, "apple"), (round + 1..50).collect::<Vec<_>>());
-            assert_eq!(found(&new, "pear"), (50..=added).collect::<Vec<_>>());
+            assert_eq!(found(&new, "alpha"), (round + 1..50).collect::<Vec<_>>());
+            assert_eq!(found(&new, "gamma"), (50..=added).collect::<Vec<_>>());
             assert_eq!(TextIndex::open(&new).unwrap().documents(), 50);
             // One who had it open before still reads it, also when it is removed.
             fs::remove_dir_all(&old).unwrap();
-            assert_eq!(reader.search(&["tree".into()], 100, None).unwrap().len(), 50);
+            assert_eq!(reader.search(&["beta".into()], 100, None).unwrap().len(), 50);
         }
         let last = folder(rounds);
         let segments = Index::open_in_dir(&last).unwrap().searchable_segment_ids().unwrap().len();
