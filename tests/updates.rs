@@ -30,8 +30,7 @@ struct Tree {
 
 impl Tree {
     fn new(seed: u64) -> Tree {
-        let mut tree =
-            Tree { repo: Repo::sample(), files: BTreeMap::new(), random: ChaCha8Rng::seed_from_u64(seed), next: 0 };
+        let mut tree = Tree { repo: Repo::sample(), files: BTreeMap::new(), random: ChaCha8Rng::seed_from_u64(seed), next: 0 };
         for number in 0..60 {
             tree.write(&format!("many/{}/module_{number}.py", number % 4));
         }
@@ -127,8 +126,7 @@ async fn updates_find_what_a_build_from_nothing_finds() {
             let pick = tree.files.values().copied().step_by(17).map(|word| format!("marker{word}x"));
             let queries = pick.chain(["socket", "moves the parser", "LruCache", "EARTH_RADIUS_KM"].map(str::to_owned));
             for (channel, query) in queries.map(|query| ("bm25", query)).chain([("dense", "queue marker".to_owned())]) {
-                let arguments =
-                    json!({"query": query, "channels": [channel], "depths": {channel: ALL}, "limit": 100, "paths": ["many/0/**", "new/**", "moved/**"]});
+                let arguments = json!({"query": query, "channels": [channel], "depths": {channel: ALL}, "limit": 100, "paths": ["many/0/**", "new/**", "moved/**"]});
                 let [mine, theirs] = [client.search(arguments.clone()).await, other.search(arguments).await].map(|answer| found(&answer));
                 assert_eq!(mine, theirs, "round {round}: {channel} {query}");
             }
@@ -168,7 +166,9 @@ async fn an_update_costs_what_changed_and_says_so() {
     // The large files are the same ones, under two names.
     let old = sandbox.data().join("generations").join(first["generation"].as_str().expect("a name"));
     let inode = |path: std::path::PathBuf| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).expect("a file"));
-    for (before, after) in [("catalog.duckdb", "base/catalog.duckdb"), ("dense/index.faiss", "dense/index.faiss"), ("dense/lsa.bin", "dense/lsa.bin")] {
+    for (before, after) in
+        [("catalog.duckdb", "base/catalog.duckdb"), ("dense/index.faiss", "dense/index.faiss"), ("dense/lsa.bin", "dense/lsa.bin")]
+    {
         assert_eq!(inode(old.join(before)), inode(sandbox.generation().join(after)), "{after}");
     }
 
@@ -249,7 +249,7 @@ async fn a_remote_model_is_asked_for_what_is_new_alone() {
     let mut sandbox = Sandbox::new().with_config(&format!("{ALWAYS}{}", stand_in.config()));
     sandbox.index(&tree.repo);
     let path = tree.files.keys().next().expect("a file").clone();
-    let mut asked = |stand_in: &StandIn, sandbox: &Sandbox, tree: &mut Tree| {
+    let asked = |stand_in: &StandIn, sandbox: &Sandbox, tree: &mut Tree| {
         tree.write(&path);
         let before = stand_in.requests();
         let report = sandbox.index(&tree.repo);

@@ -36,9 +36,7 @@ impl Channel for DenseChannel {
         span.set(attr::FAISS_ROWS_REMOVED, dense.info.removed as i64);
         span.set(attr::FAISS_ROWS_SECONDARY, dense.info.secondary as i64);
         let began = Instant::now();
-        let rows = dense
-            .search(vector, query.depth, query.admitted.as_ref())
-            .map_err(|error| ChannelError::Engine(error.to_string()))?;
+        let rows = dense.search(vector, query.depth, query.admitted.as_ref()).map_err(|error| ChannelError::Engine(error.to_string()))?;
         span.record(&Fact::FaissSearched { kind: &info.kind, seconds: began.elapsed().as_secs_f64() });
         span.set(attr::HITS, rows.len() as i64);
         Ok(RankedList::from_rows(rows)?)

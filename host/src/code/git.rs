@@ -219,13 +219,7 @@ impl Place {
         Ok(statuses.iter().any(|entry| counts(entry.path_bytes())))
     }
 
-    fn last_commits(
-        &self,
-        head: &str,
-        paths: &[&str],
-        limits: &GitLimits,
-        known: Option<&KnownCommits>,
-    ) -> Result<History, git2::Error> {
+    fn last_commits(&self, head: &str, paths: &[&str], limits: &GitLimits, known: Option<&KnownCommits>) -> Result<History, git2::Error> {
         let head = self.repository.find_commit(Oid::from_str(head)?)?;
         let mut trees = Trees::new(&self.repository);
         let mut pending = Pending::new(&self.prefix, paths);

@@ -167,10 +167,10 @@ impl Catalog {
         let newer = Database::open(path)?;
         let base = base.map(|(path, end)| Database::open(path).map(|database| (database, end))).transpose()?;
         let spans = newer.with_connection(|connection| {
-            let mut statement = connection.prepare("SELECT first_chunk, chunks, file_id FROM files WHERE chunks > 0 ORDER BY first_chunk")?;
-            let rows = statement.query_map([], |row| {
-                Ok((ChunkSpan { first: ChunkId(row.get(0)?), count: row.get(1)? }, row.get::<_, i32>(2)? as u32))
-            })?;
+            let mut statement =
+                connection.prepare("SELECT first_chunk, chunks, file_id FROM files WHERE chunks > 0 ORDER BY first_chunk")?;
+            let rows = statement
+                .query_map([], |row| Ok((ChunkSpan { first: ChunkId(row.get(0)?), count: row.get(1)? }, row.get::<_, i32>(2)? as u32)))?;
             rows.collect()
         })?;
         Ok(Catalog { newer, base, spans })
@@ -315,8 +315,9 @@ impl Database {
 
     fn all_chunks(&self, rows: &mut Vec<NewChunk>) -> Result<(), CatalogError> {
         self.with_connection(|connection| {
-            let mut statement = connection
-                .prepare("SELECT chunk_id, start_line, end_line, symbol, kind, definitions, comments, calls, text FROM chunks ORDER BY chunk_id")?;
+            let mut statement = connection.prepare(
+                "SELECT chunk_id, start_line, end_line, symbol, kind, definitions, comments, calls, text FROM chunks ORDER BY chunk_id",
+            )?;
             for row in statement.query_map([], chunk)? {
                 rows.push(row?);
             }

@@ -236,12 +236,7 @@ fn build_on(
 }
 
 /// Scans and reads: the roots as absolute paths, and their files.
-fn read_roots(
-    roots: &[PathBuf],
-    before: Option<&Before>,
-    next_chunk_id: u64,
-    job: &Job,
-) -> Result<(Vec<PathBuf>, Reading), BuildError> {
+fn read_roots(roots: &[PathBuf], before: Option<&Before>, next_chunk_id: u64, job: &Job) -> Result<(Vec<PathBuf>, Reading), BuildError> {
     let (settings, progress) = (job.settings, job.progress);
     let scanned = scan(roots, &settings.scan, &|done| progress(Phase::Scan, done, 0))?;
     let roots = absolute(roots)?;

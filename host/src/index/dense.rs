@@ -55,7 +55,10 @@ impl Dense {
         let there = bits(&primary.ids, has_chunk);
         let removed = primary.ids.len() - there.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
         if removed != info.removed {
-            return Err(damaged(&folder.join(DENSE_IDS_FILE), format!("{removed} rows without a chunk; the manifest says {}", info.removed)));
+            return Err(damaged(
+                &folder.join(DENSE_IDS_FILE),
+                format!("{removed} rows without a chunk; the manifest says {}", info.removed),
+            ));
         }
         let secondary = match secondary_rows(folder, info)? {
             rows if rows.ids.is_empty() => None,
@@ -239,4 +242,77 @@ fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
 
 fn damaged(path: &Path, what: String) -> OpenError {
     OpenError::Io { path: path.display().to_string(), error: std::io::Error::new(std::io::ErrorKind::InvalidData, what) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::lsa::LsaOptions;
+    use rand::{Rng as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
+    /// The ids nearest to `query` among those that are admitted, best first.
+    fn brute_force(rows: &VectorRows, query: &[f32], k: usize, admits: &dyn Fn(ChunkId) -> bool) -> Vec<ChunkId> {
+        let score = |vector: &[f32]| vector.iter().zip(query).map(|(a, b)| a * b).sum::<f32>();
+        let mut scored: Vec<(f32, ChunkId)> = rows
+            .ids
+            .iter()
+            .zip(rows.vectors.chunks(query.len()))
+            .filter(|(id, _)| admits(**id))
+            .map(|(id, vector)| (score(vector), *id))
+            .collect();
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        scored.into_iter().take(k).map(|(_, id)| id).collect()
+    }
+
+    #[test]
+    fn both_indexes_are_searched_and_what_is_gone_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        std::fs::create_dir(folder.join("dense")).unwrap();
+        let texts: Vec<String> = (0..60).map(|n| format!("alpha{} beta{} gamma{}", n % 7, n % 5, n % 11)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let builtin = BuiltinEmbedder::train(&texts, &LsaOptions { dimension_max: 8, ..LsaOptions::default() }).unwrap();
+        let dimension = builtin.model().dimension();
+        builtin.model().write_to(std::fs::File::create(folder.join(LSA_FILE)).unwrap()).unwrap();
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let mut rows = |ids: std::ops::Range<u64>| {
+            let mut rows = VectorRows::default();
+            for id in ids {
+                let vector: Vec<f32> = (0..dimension).map(|_| random.random_range(-1.0..1.0)).collect();
+                let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+                let vector: Vec<f32> = vector.iter().map(|x| x / length).collect();
+                rows.take_embedded([ChunkId(id)].into_iter(), &vector, dimension);
+            }
+            rows
+        };
+        let (primary, secondary) = (rows(0..200), rows(200..230));
+        let index = VectorIndex::build(&primary.vectors, dimension).unwrap();
+        index.write(&folder.join(FAISS_FILE)).unwrap();
+        write_ids(&folder.join(DENSE_IDS_FILE), &primary.ids).unwrap();
+        write_secondary(folder, &secondary).unwrap();
+        let there = ChunkSet::of([(0, 50), (90, 140)].map(|(first, count)| ChunkSpan { first: ChunkId(first), count }).into_iter());
+        assert_eq!(there.ids().count(), 190);
+        let has_chunk = |id: ChunkId| there.contains(id);
+        let info =
+            DenseInfo { embedder: "lsa".into(), model: "lsa".into(), index: index.info().clone(), removed: 40, secondary: 30, pending: 0 };
+        assert_eq!(info.searched(), 190);
+        let settings = EmbedderSettings::Builtin(LsaOptions::default());
+        let dense = Dense::open(folder, &info, &settings, &has_chunk).unwrap();
+        let mut all = VectorRows::default();
+        all.take(&primary, dimension, &|_| true);
+        all.take(&secondary, dimension, &|_| true);
+        for query in primary.vectors.chunks(dimension).step_by(13).chain(secondary.vectors.chunks(dimension).step_by(7)) {
+            for k in [1, 10, 1_000] {
+                let found: Vec<ChunkId> = dense.search(query, k, None).unwrap().into_iter().map(|(id, _)| id).collect();
+                assert_eq!(found, brute_force(&all, query, k, &has_chunk));
+            }
+        }
+        assert_eq!(stored_vectors(folder, &info, &has_chunk).unwrap().ids, there.ids().collect::<Vec<_>>());
+        // What the manifest doesn't say is damage.
+        for wrong in [DenseInfo { removed: 39, ..info.clone() }, DenseInfo { secondary: 29, ..info.clone() }] {
+            let error = Dense::open(folder, &wrong, &settings, &has_chunk).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains("the index is damaged"), "{error}");
+        }
+    }
 }

@@ -11,9 +11,7 @@ use super::build::{BuildError, BuildSettings, Job, Parts, Phase, display_path, d
 use super::catalog::{ChunkSpan, FileRow, NewChunk};
 use super::dense::{ChunkSet, VectorRows, open_builtin, primary_ids, secondary_rows, write_secondary};
 use super::link::link_or_copy;
-use super::manifest::{
-    BASE_CATALOG_FILE, Base, CATALOG_FILE, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, LSA_FILE, RootInfo, TEXT_FOLDER,
-};
+use super::manifest::{BASE_CATALOG_FILE, Base, CATALOG_FILE, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, LSA_FILE, RootInfo, TEXT_FOLDER};
 use super::previous::Before;
 use super::read::Reading;
 use crate::engines::duckdb::CatalogWriter;
@@ -166,8 +164,7 @@ fn update_dense(
     // The built-in embedding had its say on all that were there; a model may not have answered.
     let first_new = if is_builtin { ChunkId(before.manifest().next_chunk_id) } else { ChunkId(0) };
     let has_vector: std::collections::HashSet<ChunkId> = rows.ids.iter().copied().collect();
-    let wanted: Vec<&NewChunk> =
-        beyond.iter().copied().filter(|chunk| chunk.id >= first_new && !has_vector.contains(&chunk.id)).collect();
+    let wanted: Vec<&NewChunk> = beyond.iter().copied().filter(|chunk| chunk.id >= first_new && !has_vector.contains(&chunk.id)).collect();
     let mut pending = 0;
     if !wanted.is_empty() {
         progress(Phase::Embed, 0, wanted.len());
