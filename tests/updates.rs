@@ -42,10 +42,11 @@ impl Tree {
     fn write(&mut self, path: &str) {
         let word = self.next;
         self.next += 1;
+        let own = own_word(word);
         let topic = ["queue", "socket", "parser", "buffer"][word as usize % 4];
         let function = |name: &str| {
             let body: String = (0..30).map(|line| format!("    value += {line} * {topic}_{line}\n")).collect();
-            format!("def {name}_{topic}(value):\n    \"\"\"Moves the {topic} marker{word}x.\"\"\"\n{body}    return value\n\n\n")
+            format!("def {name}_{topic}(value):\n    \"\"\"Moves the {topic} {own}.\"\"\"\n{body}    return value\n\n\n")
         };
         let names = ["first", "second", "third", "fourth"];
         let text: String = names.iter().take(if word.is_multiple_of(3) { 4 } else { 2 }).map(|name| function(name)).collect();
@@ -85,14 +86,25 @@ impl Tree {
     }
 }
 
-/// What is found, without scores, ids and order: they depend on how often an index was updated.
-fn found(answer: &AnswerEnvelope) -> BTreeSet<(String, u32, u32, String, Option<String>)> {
+/// A word that is its own only part and stem.
+fn own_word(number: u64) -> String {
+    let letters = number.to_string().bytes().map(|digit| char::from(b"bcdfghkmpt"[usize::from(digit - b'0')])).collect::<String>();
+    format!("q{letters}q")
+}
+
+/// What is found, without scores, ids and order: they depend on how often an index was
+/// updated. Texts are held against the files.
+fn found(repo: &Repo, answer: &AnswerEnvelope) -> BTreeSet<(String, u32, u32, Option<String>)> {
     assert_eq!(answer.degraded, [], "{:?}", answer.warnings);
     assert_eq!(answer.next_cursor, None);
-    let row = |finding: &spanloom::envelope::Finding| {
-        (finding.path.clone(), finding.start_line, finding.end_line, finding.text.clone(), finding.commit.clone())
-    };
-    answer.findings.iter().map(row).collect()
+    for finding in &answer.findings {
+        let file = std::fs::read_to_string(repo.path().join(&finding.path)).expect("an indexed file");
+        let lines: Vec<&str> = file.lines().skip(finding.start_line as usize - 1).collect();
+        let count = (finding.end_line - finding.start_line + 1) as usize;
+        // The last texts of a long answer are cut.
+        assert!(lines[..count].join("\n").starts_with(finding.text.trim_end()), "{finding:?}");
+    }
+    answer.findings.iter().map(|row| (row.path.clone(), row.start_line, row.end_line, row.commit.clone())).collect()
 }
 
 async fn generation(client: &Client, name: &Json) {
@@ -123,15 +135,16 @@ async fn updates_find_what_a_build_from_nothing_finds() {
             generation(&client, &report["generation"]).await;
             let other_server = Server::start(&fresh);
             let other = Client::connect(&other_server).await;
-            let pick = tree.files.values().copied().step_by(17).map(|word| format!("marker{word}x"));
+            let pick = tree.files.values().copied().step_by(17).map(own_word);
             let queries = pick.chain(["socket", "moves the parser", "LruCache", "EARTH_RADIUS_KM"].map(str::to_owned));
-            for (channel, query) in queries.map(|query| ("bm25", query)).chain([("dense", "queue marker".to_owned())]) {
+            for (channel, query) in queries.map(|query| ("bm25", query)).chain([("dense", "moves the queue".to_owned())]) {
                 let arguments = json!({"query": query, "channels": [channel], "depths": {channel: ALL}, "limit": 100, "paths": ["many/0/**", "new/**", "moved/**"]});
-                let [mine, theirs] = [client.search(arguments.clone()).await, other.search(arguments).await].map(|answer| found(&answer));
+                let [mine, theirs] =
+                    [client.search(arguments.clone()).await, other.search(arguments).await].map(|answer| found(&tree.repo, &answer));
                 assert_eq!(mine, theirs, "round {round}: {channel} {query}");
             }
             for word in gone {
-                let arguments = json!({"query": format!("marker{word}x"), "channels": ["bm25"]});
+                let arguments = json!({"query": own_word(word), "channels": ["bm25"]});
                 assert_eq!(client.search(arguments).await.findings, []);
             }
         }
@@ -235,7 +248,7 @@ fn a_last_index_that_is_damaged_is_no_obstacle() {
         tree.write("many/0/module_0.py");
         let report = sandbox.index(&tree.repo);
         let word = tree.files["many/0/module_0.py"];
-        sandbox.run(&["search", &format!("marker{word}x")]).check(0, &["many/0/module_0.py"]);
+        sandbox.run(&["search", &own_word(word)]).check(0, &["many/0/module_0.py"]);
         sandbox.run(&["doctor"]).check(0, &["with the right SHA-256"]);
         let files = (FILES.len() + tree.files.len()) as u64;
         assert!(report["files"]["indexed"].as_u64().is_some_and(|indexed| indexed >= files), "{name}: {report}");
@@ -279,6 +292,6 @@ async fn a_remote_model_is_asked_for_what_is_new_alone() {
     sandbox.set_config(&format!("[index]\nupdate_percent_max = 0\n{}", stand_in.config()));
     let (report, requests) = asked(&stand_in, &sandbox, &mut tree);
     assert!(report["updated"] == false && requests <= 2, "{requests} requests: {report}");
-    let found = sandbox.run(&["search", &format!("marker{}x", tree.files["new/alone.py"])]);
+    let found = sandbox.run(&["search", &own_word(tree.files["new/alone.py"])]);
     found.check(0, &["new/alone.py"]);
 }

@@ -4,7 +4,7 @@
 //! writes to the repository, runs a hook, a filter or a configured command, or contacts a remote.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Once;
@@ -41,7 +41,7 @@ pub fn git_facts(root: &Path, paths: &[&str], limits: &GitLimits) -> Result<Opti
         branch: head.branch,
         dirty: head.dirty,
         commits: history.commits,
-        unresolved: history.unresolved,
+        unresolved: history.unresolved.len(),
     }))
 }
 
@@ -82,8 +82,8 @@ pub struct KnownCommits {
 pub struct History {
     /// As in [`GitFacts::commits`].
     pub commits: BTreeMap<String, FileCommit>,
-    /// As in [`GitFacts::unresolved`].
-    pub unresolved: usize,
+    /// The paths that [`GitFacts::unresolved`] counts.
+    pub unresolved: BTreeSet<String>,
     /// Whether it holds for as long as its commits exist: a shallow clone can be deepened.
     pub is_lasting: bool,
 }
@@ -266,7 +266,7 @@ fn follow<'p>(
                     true
                 }
                 Some(None) => {
-                    history.unresolved += 1;
+                    history.unresolved.insert(path.to_owned());
                     true
                 }
                 None => false,
@@ -276,7 +276,11 @@ fn follow<'p>(
             }
         }
         if commits_seen == limits.commits_max {
-            history.unresolved += pending.len() + waiting.values().map(Pending::len).sum::<usize>();
+            for pending in std::iter::once(&pending).chain(waiting.values()) {
+                pending.for_each(&mut |path| {
+                    history.unresolved.insert(path.to_owned());
+                });
+            }
             break;
         }
         commits_seen += 1;
@@ -341,10 +345,6 @@ impl<'p> Pending<'p> {
 
     fn is_empty(&self) -> bool {
         self.folders.is_empty() && self.files.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.files.len() + self.folders.values().map(Self::len).sum::<usize>()
     }
 
     fn for_each(&self, visit: &mut impl FnMut(&'p str)) {

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
@@ -20,12 +21,12 @@ use super::manifest::{
 };
 use super::previous::Before;
 use super::read::{Previous, Reading, read_all};
-use super::roots::describe_roots;
+use super::roots::{ask_git, describe_roots};
 use super::scan::{ScanError, ScanLimits, scan};
 use super::snapshot::OpenError;
 use super::tokenize::TOKENIZER_VERSION;
 use super::update::{plan, write_update};
-use crate::code::git::{GitLimits, head_state};
+use crate::code::git::GitLimits;
 use crate::engines::duckdb::{CatalogError, CatalogWriter};
 use crate::engines::faiss::{FaissError, VectorIndex};
 use crate::engines::text::{self, TextDocument, TextError};
@@ -167,16 +168,17 @@ fn build_on(
 ) -> Result<BuildReport, BuildError> {
     let (settings, progress) = (job.settings, job.progress);
     let started = SystemTime::now();
-    let (read, heads) = std::thread::scope(|scope| {
+    let (sender, scanned) = std::sync::mpsc::channel();
+    let (read, asked) = std::thread::scope(|scope| {
         // The work tree's state takes git about as long as the reading takes.
-        let heads = scope.spawn(|| roots.iter().map(|root| head_state(root)).collect::<Vec<_>>());
-        let read = read_roots(roots, before, next_chunk_id, job);
-        (read, heads.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let asked = scope.spawn(move || ask_git(roots, scanned, &settings.git));
+        let read = read_roots(roots, before, next_chunk_id, job, sender);
+        (read, asked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let (roots, mut reading) = read?;
     let mut warnings = Vec::new();
     progress(Phase::Git, 0, roots.len());
-    let infos = describe_roots(&roots, heads, before, &mut reading, &settings.git, &mut warnings);
+    let infos = describe_roots(&roots, asked, before, &mut reading, &settings.git, &mut warnings);
     let fallbacks = reading.files.iter().filter(|file| file.row.fallback).count() as u64;
     if fallbacks > 0 {
         warnings.push(format!("{fallbacks} files did not parse and were cut into windows of lines"));
@@ -235,10 +237,16 @@ fn build_on(
     Ok(report(manifest, true, &reading))
 }
 
-/// Scans and reads: the roots as absolute paths, and their files.
+/// Scans and reads: the roots as absolute paths, and their files. Tells what was scanned
+/// when there is no generation before, whose files would be enough to know.
 fn read_roots(roots: &[PathBuf], before: Option<&Before>, next_chunk_id: u64, job: &Job) -> Result<(Vec<PathBuf>, Reading), BuildError> {
     let (settings, progress) = (job.settings, job.progress);
     let scanned = scan(roots, &settings.scan, &|done| progress(Phase::Scan, done, 0))?;
+    if before.is_none() {
+        // Nobody listens any more when git had nothing to say.
+        let _ = tell.send(scanned.files.iter().map(|file| (file.root, file.path.clone())).collect());
+    }
+    drop(tell);
     let roots = absolute(roots)?;
     let previous = before.map_or_else(Previous::default, Before::known);
     let previous = Previous { next_chunk_id, ..previous };

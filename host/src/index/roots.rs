@@ -1,18 +1,38 @@
 //! What is known of the roots: their names, and what git says of them and their files.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
 
 use super::manifest::RootInfo;
 use super::previous::Before;
 use super::read::Reading;
 use crate::code::error::GitError;
-use crate::code::git::{GitLimits, HeadState, last_commits};
+use crate::code::git::{GitLimits, HeadState, History, head_state, last_commits};
+
+/// What git says of a root; `None` outside of a work tree. The history is there when it
+/// was asked for before the files were read.
+pub(super) type Asked = Result<Option<(HeadState, Option<History>)>, GitError>;
+
+/// Asks git about each root. With the paths that were scanned (root, path), if any come, the
+/// history is walked at once: that of a first build is long, and goes on beside the reading.
+pub(super) fn ask_git(roots: &[PathBuf], scanned: Receiver<Vec<(usize, String)>>, limits: &GitLimits) -> Vec<Asked> {
+    let heads: Vec<_> = roots.iter().map(|root| head_state(root)).collect();
+    let scanned = scanned.recv().ok();
+    let ask = |number: usize, head: HeadState| {
+        let Some(scanned) = &scanned else { return Ok((head, None)) };
+        let paths: Vec<&str> = scanned.iter().filter(|(root, _)| *root == number).map(|(_, path)| path.as_str()).collect();
+        let history = last_commits(&roots[number], &head, &paths, limits, None)?;
+        Ok((head, Some(history)))
+    };
+    heads.into_iter().enumerate().map(|(number, head)| head.and_then(|head| head.map(|head| ask(number, head)).transpose())).collect()
+}
 
 /// Puts each file's last commit into its row. Without git, or when its facts can't be
 /// had, files have no commit and a warning says so.
 pub(super) fn describe_roots(
     roots: &[PathBuf],
-    heads: Vec<Result<Option<HeadState>, GitError>>,
+    asked: Vec<Asked>,
     before: Option<&Before>,
     reading: &mut Reading,
     limits: &GitLimits,
@@ -21,17 +41,18 @@ pub(super) fn describe_roots(
     let names = root_names(roots);
     roots
         .iter()
-        .zip(heads)
+        .zip(asked)
         .zip(names)
         .enumerate()
-        .map(|(number, ((root, head), name))| {
+        .map(|(number, ((root, asked), name))| {
             let mut info = RootInfo { path: root.clone(), name, commit: None, branch: None, dirty: false, commits_max: None };
             let paths: Vec<&str> =
                 reading.files.iter().filter(|file| file.row.root == number as u32).map(|file| file.row.path.as_str()).collect();
             let known = before.and_then(|before| before.known_commits(root, limits));
-            let facts = head.and_then(|head| {
-                let walked = |head: HeadState| last_commits(root, &head, &paths, limits, known.as_ref()).map(|history| (head, history));
-                head.map(walked).transpose()
+            let facts = asked.and_then(|asked| match asked {
+                None => Ok(None),
+                Some((head, Some(history))) => Ok(Some((head, history))),
+                Some((head, None)) => last_commits(root, &head, &paths, limits, known.as_ref()).map(|history| Some((head, history))),
             });
             let (head, facts) = match facts {
                 Ok(Some(found)) => found,
@@ -41,10 +62,11 @@ pub(super) fn describe_roots(
                     return info;
                 }
             };
-            if facts.unresolved > 0 {
+            let indexed: HashSet<&str> = if facts.unresolved.is_empty() { HashSet::new() } else { paths.into_iter().collect() };
+            let unresolved = facts.unresolved.iter().filter(|path| indexed.contains(path.as_str())).count();
+            if unresolved > 0 {
                 warnings.push(format!(
-                    "{} files of {} were last changed more than {} commits ago; their commit is not known",
-                    facts.unresolved,
+                    "{unresolved} files of {} were last changed more than {} commits ago; their commit is not known",
                     root.display(),
                     limits.commits_max
                 ));

@@ -187,7 +187,7 @@ fn a_walk_over_a_known_one_looks_at_newer_commits_only() {
     let state = head_state(repo.path()).unwrap().unwrap();
     let found =
         last_commits(repo.path(), &state, &["old", "beyond", "new", "newest"], &GitLimits { commits_max: 1 }, Some(&known)).unwrap();
-    assert_eq!(found.unresolved, 1);
+    assert_eq!(found.unresolved, ["beyond".to_owned()].into());
     let commits: Vec<(&str, &str)> = found.commits.iter().map(|(path, commit)| (path.as_str(), commit.commit.as_str())).collect();
     assert_eq!(commits, [("new", known_head.as_str()), ("newest", head.as_str()), ("old", before.as_str())]);
     let gone = HeadState { commit: Some("1".repeat(40)), ..HeadState::default() };
