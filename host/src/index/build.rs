@@ -239,7 +239,13 @@ fn build_on(
 
 /// Scans and reads: the roots as absolute paths, and their files. Tells what was scanned
 /// when there is no generation before, whose files would be enough to know.
-fn read_roots(roots: &[PathBuf], before: Option<&Before>, next_chunk_id: u64, job: &Job) -> Result<(Vec<PathBuf>, Reading), BuildError> {
+fn read_roots(
+    roots: &[PathBuf],
+    before: Option<&Before>,
+    next_chunk_id: u64,
+    job: &Job,
+    tell: Sender<Vec<(usize, String)>>,
+) -> Result<(Vec<PathBuf>, Reading), BuildError> {
     let (settings, progress) = (job.settings, job.progress);
     let scanned = scan(roots, &settings.scan, &|done| progress(Phase::Scan, done, 0))?;
     if before.is_none() {
