@@ -185,7 +185,7 @@ impl DataDir {
             found => Some(found?),
         };
         let names = self.generations()?;
-        let before = names.iter().filter(|name| current.as_ref().is_some_and(|current| *name < current)).next_back();
+        let before = names.iter().rfind(|name| current.as_ref().is_some_and(|current| *name < current));
         for other in names.iter().filter(|name| Some(*name) != current.as_ref() && Some(*name) != before) {
             if let Err(error) = fs::remove_dir_all(self.generation(other)) {
                 tracing::warn!(generation = other, %error, "an old generation could not be removed");
