@@ -12,7 +12,7 @@ export REPO QUERY
 help:
 	@echo 'make demo [REPO=path] [QUERY="words"]  index a repository (this one), ask it over MCP, show the trace'
 	@echo 'make test                              format, lints, documentation, all tests'
-	@echo 'make bench                             plugins and their boundary against native code, what telemetry costs'
+	@echo 'make bench                             plugins and their boundary against native code, what telemetry and BM25 cost'
 	@echo 'make setup                             install what building needs; the others do it by themselves'
 
 demo:

@@ -23,7 +23,7 @@ async fn components_of_the_first_version_serve() {
     for stage in ["gate", "fusion", "rerank"] {
         let path = component(&format!("old_{stage}"));
         let inspected = sandbox.run(&["plugin", "inspect", path.to_str().expect("a path that is UTF-8")]);
-        inspected.check(0, &[&format!("world      {stage}-plugin of spanloom:search 0.1.0 (this host: 0.1.1)")]);
+        inspected.check(0, &[&format!("world      {stage}-plugin of spanloom:search 0.1.0 (this host: 0.1.2)")]);
     }
     let server = Server::start(&sandbox);
     for explain in [false, true] {
@@ -60,18 +60,18 @@ fn components_of_other_versions_are_refused_with_both_versions() {
     };
     let import = |name: &str, function: &str| format!("(import \"{name}\" (instance (export \"{function}\" (func))))");
     for (text, parts) in [
-        (component("", "0.2.0"), ["spanloom:search 0.2.0", "this host has 0.1.1"]),
-        (component("", "1.0.0"), ["spanloom:search 1.0.0", "this host has 0.1.1"]),
-        (component("", "0.0.9"), ["spanloom:search 0.0.9", "this host has 0.1.1"]),
-        (component(&import("spanloom:search/log@0.2.0", "write"), "0.1.1"), ["`spanloom:search/log@0.2.0`", "this host has 0.1.1"]),
+        (component("", "0.2.0"), ["spanloom:search 0.2.0", "this host has 0.1.2"]),
+        (component("", "1.0.0"), ["spanloom:search 1.0.0", "this host has 0.1.2"]),
+        (component("", "0.0.9"), ["spanloom:search 0.0.9", "this host has 0.1.2"]),
+        (component(&import("spanloom:search/log@0.2.0", "write"), "0.1.2"), ["`spanloom:search/log@0.2.0`", "this host has 0.1.2"]),
         // New in a later patch: an interface, and a function in one that is known.
         (
-            component(&import("spanloom:search/crystal-ball@0.1.9", "gaze"), "0.1.1"),
-            ["`spanloom:search/crystal-ball@0.1.9`", "was built against spanloom:search 0.1.9, this host has 0.1.1"],
+            component(&import("spanloom:search/crystal-ball@0.1.9", "gaze"), "0.1.2"),
+            ["`spanloom:search/crystal-ball@0.1.9`", "was built against spanloom:search 0.1.9, this host has 0.1.2"],
         ),
         (
             component(&import("spanloom:search/log@0.1.9", "whisper"), "0.1.9"),
-            ["`whisper`", "was built against spanloom:search 0.1.9, this host has 0.1.1"],
+            ["`whisper`", "was built against spanloom:search 0.1.9, this host has 0.1.2"],
         ),
     ] {
         std::fs::write(&path, text).expect("a file");

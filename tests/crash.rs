@@ -64,6 +64,8 @@ const MOMENTS_OF_UPDATE: &[Moment] = &[
     Moment::Exists("catalog.duckdb"),
     Moment::Exists("text/meta.json"),
     Moment::Exists("text/.tantivy-writer.lock"),
+    Moment::Exists("files/meta.json"),
+    Moment::Exists("standings.bin"),
     Moment::Exists("dense/index.faiss"),
     Moment::Exists("dense/secondary_ids.bin"),
     Moment::Exists("dense/secondary.bin"),

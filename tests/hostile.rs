@@ -73,6 +73,8 @@ const GATE: &[Mode] = &[
     ("long_class", Some("bad_output"), &[]),
     ("boundless_depth", None, &[]),
     ("many_reasons", None, &[]),
+    ("asks_terms", None, &[]),
+    ("asks_rows", Some("denied"), &[]),
 ];
 
 const RERANK: &[Mode] = &[
@@ -83,6 +85,9 @@ const RERANK: &[Mode] = &[
     ("text_flood", Some("contract"), &[]),
     ("asks_texts", None, &[]),
     ("asks_facts", None, &[]),
+    ("asks_evidence", None, &[]),
+    ("asks_terms", None, &[]),
+    ("asks_strange_row", Some("contract"), &[]),
     ("asks_late", Some("denied"), &[]),
     ("asks_cross", Some("denied"), &[]),
 ];
@@ -406,7 +411,7 @@ fn what_is_no_plugin_is_refused_by_name() {
         ("describe_nameless", "`describe` failed: has no `name`"),
         ("describe_spins", "`describe` failed: deadline"),
         ("describe_traps", "`describe` failed: trap.unreachable"),
-        ("gate", "exports `spanloom:search/gate@0.1.1`"),
+        ("gate", "exports `spanloom:search/gate@0.1.2`"),
     ] {
         check(&component(example), part);
     }

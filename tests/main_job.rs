@@ -14,7 +14,9 @@ use crate::support::{Sandbox, wait_until};
 /// Chunk ids by path, out of as many pages as there are.
 async fn chunks_by_path(client: &Client, query: &str) -> BTreeMap<String, BTreeSet<ChunkId>> {
     let mut chunks: BTreeMap<String, BTreeSet<ChunkId>> = BTreeMap::new();
-    for finding in client.search(json!({"query": query, "limit": 100, "depths": {"bm25": 1000, "dense": 1000}})).await.findings {
+    for finding in
+        client.search(json!({"query": query, "limit": 100, "depths": {"bm25": 1000, "dense": 1000, "files": 1000}})).await.findings
+    {
         chunks.entry(finding.path).or_default().insert(finding.chunk_id);
     }
     chunks
@@ -182,13 +184,13 @@ async fn every_stage_can_be_adjusted() {
     let query = "capacity of the token bucket release";
     let plain = client.search(json!({"query": query})).await;
 
-    for channel in [ChannelName::Bm25, ChannelName::Dense] {
+    for channel in ChannelName::ALL {
         let answer = client.search(json!({"query": query, "channels": [channel]})).await;
         assert!(!answer.findings.is_empty());
         assert!(answer.findings.iter().all(|finding| finding.contributions.iter().all(|part| part.channel == channel)));
     }
-    let shallow = client.search(json!({"query": query, "depths": {"bm25": 1, "dense": 1}})).await;
-    assert!((1..=2).contains(&shallow.findings.len()), "{}", shallow.findings.len());
+    let shallow = client.search(json!({"query": query, "depths": {"bm25": 1, "dense": 1, "files": 1}})).await;
+    assert!((1..=3).contains(&shallow.findings.len()), "{}", shallow.findings.len());
     let weighted = client.search(json!({"query": query, "weights": {"dense": 0}, "rerank_enabled": false})).await;
     assert!(
         weighted

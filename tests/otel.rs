@@ -37,6 +37,33 @@ async fn all_signals(collector: &Collector) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn log_lines_of_a_run_carry_its_ids() {
+    let repo = Repo::sample();
+    let collector = Collector::start().await;
+    let sandbox = sandbox(&repo, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.http), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")])
+        .with_config(&format!(
+            "[telemetry]\nlog = \"error\"\nlog_format = \"json\"\n{}",
+            crate::hostile::extra("rerank", "grants = [\"documents\", \"scoring\"]")
+        ));
+    let server = Server::start(&sandbox);
+    let raw = crate::hostile::call(&server, "rerank", "log_flood").await;
+    let (trace_id, run_id) = (raw.header("x-trace-id").to_owned(), raw.header("x-run-id").to_owned());
+    let exported = wait_until("a log record of the run", async || {
+        collector.logs().into_iter().find(|log| log.attributes.get("mcp.run_id") == Some(&json!(run_id)))
+    })
+    .await;
+    assert_eq!((exported.trace_id.as_str(), exported.span_id.is_empty()), (trace_id.as_str(), false));
+    let lines = server.said();
+    let line: Json = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find(|line: &Json| line["run_id"] == run_id.as_str())
+        .unwrap_or_else(|| panic!("no line of the run: {lines}"));
+    assert_eq!((line["trace_id"].as_str(), line["level"].as_str()), (Some(trace_id.as_str()), Some("ERROR")), "{line}");
+    assert!(line["span_id"].is_string(), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_signals_come_over_each_protocol() {
     let repo = Repo::sample();
     for (protocol, content_type, path) in [

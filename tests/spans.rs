@@ -117,7 +117,7 @@ async fn every_tool_has_the_spans_and_attributes_of_the_page() {
 #[track_caller]
 fn fans_out_and_in(trace: &Trace) {
     let ids = |span: &Span| (span.trace_id.clone(), span.span_id.clone());
-    let channels: BTreeSet<_> = ["bm25.search", "faiss.search"].map(|name| ids(trace.span(name))).into_iter().collect();
+    let channels: BTreeSet<_> = ["bm25.search", "faiss.search", "files.search"].map(|name| ids(trace.span(name))).into_iter().collect();
     assert_eq!(trace.span("retrieval.fuse").links.iter().cloned().collect::<BTreeSet<_>>(), channels);
     for span in trace.spans.iter().filter(|span| span.attributes.contains_key("request.stage") || channels.contains(&ids(span))) {
         assert_eq!(span.events.last(), Some(&span.name), "the step of {}", span.name);

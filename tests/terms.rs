@@ -2,6 +2,7 @@
 //! fails is left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -28,8 +29,15 @@ async fn documents_and_scores_are_for_those_who_were_granted_them() {
     ] {
         let sandbox = indexed(&format!("{NO_QUARANTINE}{}", extra("rerank", &format!("grants = [{grants}]"))));
         let server = Server::start(&sandbox);
-        for (mode, cause) in [("honest", None), ("asks_texts", texts), ("asks_facts", texts), ("asks_late", scores), ("asks_cross", scores)]
-        {
+        for (mode, cause) in [
+            ("honest", None),
+            ("asks_texts", texts),
+            ("asks_facts", texts),
+            ("asks_evidence", texts),
+            ("asks_terms", None),
+            ("asks_late", scores),
+            ("asks_cross", scores),
+        ] {
             let answer = call(&server, "rerank", mode).await.envelope();
             assert_eq!(causes(&answer), cause.map(|cause| ("rerank", cause)).into_iter().collect::<Vec<_>>(), "[{grants}] {mode}");
             match cause {
@@ -41,6 +49,51 @@ async fn documents_and_scores_are_for_those_who_were_granted_them() {
             }
         }
     }
+}
+
+/// The columns that a page's table has for terms (of two cells) and rows (of three).
+fn columns_of_the_page(cells: usize) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/evidence.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let rows = page.lines().filter(|line| line.starts_with("| `") && line.matches(" | ").count() + 1 == cells);
+    rows.flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+/// Gates and rerankers see the columns of the page, rows only with the grant; a gate has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_has_the_columns_of_the_page() {
+    let collector = Collector::start().await;
+    let otlp = format!("[telemetry]\notlp_endpoint = \"{}\"\n", collector.http);
+    let granted = "grants = [\"documents\"]";
+    let sandbox = indexed(&format!("{otlp}{NO_QUARANTINE}{}{}", extra("gate", granted), extra("rerank", granted)));
+    let server = Server::start(&sandbox);
+    let seen = async |stage: &str, mode: &str, name: &str| {
+        let raw = call(&server, stage, mode).await;
+        assert_eq!(causes(&raw.envelope()), [], "{stage} {mode}");
+        let trace = collector.trace(raw.header("x-trace-id")).await;
+        let stage = trace.span(name);
+        let asked = trace.span("documents.evidence");
+        assert!(asked.parent == stage.span_id && !asked.failed);
+        let value = |(key, value): (&String, &Json)| Some((key.strip_prefix("hostile.evidence.")?.to_owned(), value.as_f64()?));
+        let columns: BTreeMap<String, f64> = stage.attributes.iter().filter_map(value).collect();
+        (columns, asked.attributes.clone())
+    };
+    for (stage, name) in [("gate", "retrieval.gate"), ("rerank", "retrieval.rerank")] {
+        let (columns, asked) = seen(stage, "asks_terms", name).await;
+        assert_eq!(columns.keys().cloned().collect::<BTreeSet<_>>(), columns_of_the_page(2), "{stage}");
+        assert!(columns["documents"] >= 1.0 && columns["documents"] >= columns["paths"], "{columns:?}");
+        assert_eq!((asked.get("documents.terms"), asked.get("documents.rows")), (Some(&json!(4)), None));
+    }
+    let (columns, asked) = seen("rerank", "asks_evidence", "retrieval.rerank").await;
+    assert_eq!(columns.keys().cloned().collect::<BTreeSet<_>>(), columns_of_the_page(3));
+    assert!(asked.get("documents.rows").and_then(Json::as_u64).is_some_and(|rows| rows > 1));
+    // The first row of all: words and vectors found it.
+    assert!(columns["bm25_rank"] >= 1.0 && columns["bm25"] > 0.0 && columns["dense_rank"] >= 1.0, "{columns:?}");
+    assert!(columns["position"] >= 1.0 && columns["file_chunks"] >= columns["position"], "{columns:?}");
+    assert_eq!((columns["role_test"], columns["role_docs"]), (0.0, 0.0));
+
+    let raw = call(&server, "gate", "asks_rows").await;
+    assert_eq!(causes(&raw.envelope()), [("gate", "contract")]);
 }
 
 /// What a fusion wrote of the outside.

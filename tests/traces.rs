@@ -24,6 +24,7 @@ tools/call semantic_search SERVER
   retrieval.gather_channels
     bm25.search
     faiss.search
+    files.search
   retrieval.fuse
     fusion.rrf
   retrieval.recency_boost

@@ -143,8 +143,14 @@ async fn updates_find_what_a_build_from_nothing_finds() {
                     [client.search(arguments.clone()).await, other.search(arguments).await].map(|answer| found(&tree.repo, &answer));
                 assert_eq!(mine, theirs, "round {round}: {channel} {query}");
             }
+            // Which chunk of a file is the best depends on scores, which files are found doesn't.
+            let arguments = json!({"query": "moves the socket", "channels": ["files"], "depths": {"files": ALL}, "limit": 100});
+            let [mine, theirs] = [client.search(arguments.clone()).await, other.search(arguments).await]
+                .map(|answer| found(&tree.repo, &answer).into_iter().map(|row| row.0).collect::<BTreeSet<_>>());
+            assert!(mine.len() > 5, "{mine:?}");
+            assert_eq!(mine, theirs, "round {round}: files");
             for word in gone {
-                let arguments = json!({"query": own_word(word), "channels": ["bm25"]});
+                let arguments = json!({"query": own_word(word), "channels": ["bm25", "files"]});
                 assert_eq!(client.search(arguments).await.findings, []);
             }
         }
@@ -200,6 +206,58 @@ async fn an_update_costs_what_changed_and_says_so() {
 }
 
 #[test]
+fn records_are_updated_beside_files() {
+    let mut tree = Tree::new(7);
+    let sandbox = Sandbox::new().with_config(ALWAYS);
+    let index = |sandbox: &Sandbox, tree: &Tree, records: &[Json]| {
+        let lines: Vec<String> = records.iter().map(Json::to_string).collect();
+        std::fs::write(sandbox.path("notes.jsonl"), lines.join("\n")).expect("a file");
+        sandbox.json(&["index", "--json", tree.repo.text_path(), "--documents", "notes.jsonl"])
+    };
+    let record = |number: u64, word: u64| {
+        let text = format!("A note on the {}.", own_word(word));
+        json!({"id": format!("n{number}"), "text": text, "path": format!("notes/{number}.txt"), "time": 1_700_000_000 + number})
+    };
+    // The record that a search for a word in quotes finds first, with its path, if it is one.
+    let first = |sandbox: &Sandbox, word: u64| {
+        let answer = sandbox.json(&["search", &format!("\"{}\"", own_word(word)), "--json"]);
+        let member = |name: &str| answer["findings"][0][name].as_str().map(str::to_owned);
+        member("document").zip(member("path"))
+    };
+    let mut records: Vec<Json> = (0..30).map(|number| record(number, 1_000 + number)).collect();
+    index(&sandbox, &tree, &records);
+
+    records[3] = record(3, 2_003);
+    records[4]["time"] = json!(1_800_000_000);
+    records.remove(5);
+    records.push(record(99, 2_099));
+    tree.write("many/0/module_0.py");
+    let report = index(&sandbox, &tree, &records);
+    assert_eq!((&report["updated"], &report["files"]["read"]), (&json!(true), &json!(3)), "{report}");
+    assert_eq!(report["files"]["documents"], 30);
+    let fresh = Sandbox::new();
+    index(&fresh, &tree, &records);
+    assert_eq!(sandbox.json(&["status", "--json"])["counts"], fresh.json(&["status", "--json"])["counts"]);
+    for (word, number) in [(1_000, 0), (2_003, 3), (1_004, 4), (1_006, 6), (2_099, 99)] {
+        let expect = Some((format!("n{number}"), format!("notes.jsonl/notes/{number}.txt")));
+        assert_eq!((first(&sandbox, word), first(&fresh, word)), (expect.clone(), expect), "{word}");
+    }
+    // What was said is not found any more.
+    for word in [1_003, 1_005].map(own_word) {
+        let answer = sandbox.json(&["search", &word, "--json", "--limit", "100"]);
+        let findings = answer["findings"].as_array().expect("findings");
+        assert!(!findings.iter().any(|finding| finding["text"].as_str().is_some_and(|text| text.contains(&word))), "{word}");
+    }
+    sandbox.run(&["doctor"]).check(0, &["with the right SHA-256"]);
+
+    // Paths stand in the text indexes: those of a record that keeps its text are written anew.
+    records[0]["path"] = json!("moved/0.txt");
+    let report = index(&sandbox, &tree, &records);
+    assert_eq!((&report["updated"], &report["files"]["read"]), (&json!(false), &json!(0)), "{report}");
+    assert_eq!(first(&sandbox, 1_000), Some(("n0".to_owned(), "notes.jsonl/moved/0.txt".to_owned())));
+}
+
+#[test]
 fn much_change_and_other_roots_write_the_index_whole() {
     let mut tree = Tree::new(4);
     let sandbox = Sandbox::new().with_config("[index]\nupdate_chunks_min = 0\nupdate_percent_max = 10\n");
@@ -236,6 +294,8 @@ fn a_last_index_that_is_damaged_is_no_obstacle() {
         ("base/catalog.duckdb", |path| std::fs::remove_file(path)),
         ("catalog.duckdb", overwrite),
         ("text/meta.json", overwrite),
+        ("files/meta.json", overwrite),
+        ("standings.bin", |path| std::fs::remove_file(path)),
     ] {
         let mut tree = Tree::new(5);
         let sandbox = Sandbox::new().with_config(ALWAYS);

@@ -434,9 +434,10 @@ async fn an_explanation_says_what_answers_show() {
             let plain = ask(json!({})).await;
             assert_eq!(ranks(&plain), ranks(&answer), "{query}");
             assert!(plain.explanation.is_none() && plain.findings.iter().all(|finding| finding.explanation.is_none()));
-            // The ranks without a channel are those of a search that has only the other.
-            for (left_out, rest) in [(ChannelName::Bm25, "dense"), (ChannelName::Dense, "bm25")] {
-                let other = ranks(&ask(json!({"channels": [rest]})).await);
+            // The ranks without a channel are those of a search that has only the others.
+            for left_out in ChannelName::ALL {
+                let rest: Vec<ChannelName> = ChannelName::ALL.into_iter().filter(|channel| *channel != left_out).collect();
+                let other = ranks(&ask(json!({"channels": rest})).await);
                 for finding in &answer.findings {
                     let without = finding.explanation.as_ref().expect("it is explained").without[&left_out];
                     let found = other.get(&finding.chunk_id).copied();

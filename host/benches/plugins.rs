@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use spanloom::index::catalog::ChunkRow;
-use spanloom::plugin::{CallSettings, ChannelRun, Configured, DocumentRows, Grants, Plugin, PluginEngine, SHIPPED, Terms};
+use spanloom::plugin::{CallSettings, ChannelRun, Configured, DocumentRows, Evidence, Grants, Plugin, PluginEngine, SHIPPED, Terms};
 use spanloom::profile::QueryProfile;
 use spanloom::telemetry::{Caller, Telemetry, TelemetrySettings};
 use spanloom::types::{ChannelName, ChunkId, RankedList, Stage};
@@ -114,7 +114,7 @@ fn gate(criterion: &mut Criterion) {
     for (name, telemetry) in [("component", &host.silent), ("component, recorded", &host.recorded)] {
         let run = telemetry.run("semantic_search", &Caller::default(), serde_json::Value::Null);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| plugin.decide(&run.root, settings(), black_box(&asked)).outcome.expect("the plugin works"));
+            bencher.iter(|| plugin.decide(&run.root, settings(), black_box(&asked), Evidence::None).outcome.expect("the plugin works"));
         });
     }
     group.finish();
@@ -157,7 +157,9 @@ fn rerank(criterion: &mut Criterion) {
             end_line: 33,
             symbol: Some(format!("Router::route_{id}")),
             definitions: format!("route_{id}"),
+            comments: "Matches a path to a route.".into(),
             text: text(id),
+            document: None,
             commit: None,
             commit_time_s: None,
         })

@@ -3,6 +3,7 @@
 
 mod files;
 mod git_tools;
+mod records;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -208,7 +209,12 @@ impl App {
     /// # Errors
     /// See [`pipeline::search`].
     pub async fn search_in(&self, snapshot: Arc<Snapshot>, run: &Run, request: &SearchRequest) -> Result<AnswerEnvelope, RequestError> {
-        let host = SearchHost {
+        pipeline::search(&self.search_host(snapshot), run, request).await
+    }
+
+    /// What a search of that generation needs, as it is configured at this moment.
+    pub fn search_host(&self, snapshot: Arc<Snapshot>) -> SearchHost {
+        SearchHost {
             snapshot,
             plugins: self.plugins.set(),
             recorder: self.plugins.recorder.clone(),
@@ -216,8 +222,7 @@ impl App {
             settings: self.settings,
             record_query_text: self.telemetry.records_query_text(),
             faults: self.faults.clone(),
-        };
-        pipeline::search(&host, run, request).await
+        }
     }
 
     async fn run_report(&self, run: Option<&Run>, key: ReportKey) -> Result<Reported, RequestError> {

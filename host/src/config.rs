@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::pipeline::SearchSettings;
 use crate::plugin::Capability;
 use crate::telemetry::OtelSettings;
 
@@ -229,6 +230,7 @@ fn check(config: &Config) -> Result<(), (String, String)> {
     if let Some((key, value, low, high)) = numbers.into_iter().find(|(_, value, low, high)| !(low..=high).contains(&value)) {
         return Err((key.into(), format!("is {value}; allowed: {low} to {high}")));
     }
+    check_search(&config.search)?;
     let recency = config.search.recency;
     if !(0.0..=1.0).contains(&recency.weight) {
         return Err(("search.recency.weight".into(), format!("is {}; allowed: 0 to 1", recency.weight)));
@@ -254,6 +256,28 @@ fn check(config: &Config) -> Result<(), (String, String)> {
     Ok(())
 }
 
+fn check_search(search: &SearchSettings) -> Result<(), (String, String)> {
+    let (bm25, expansion, rm3) = (search.bm25, search.expansion, search.rm3);
+    let numbers = [
+        ("search.bm25.symbol_weight", bm25.symbol_weight, 0.0, 100.0),
+        ("search.bm25.path_weight", bm25.path_weight, 0.0, 100.0),
+        ("search.bm25.body_weight", bm25.body_weight, 0.0, 100.0),
+        ("search.bm25.comments_weight", bm25.comments_weight, 0.0, 100.0),
+        ("search.bm25.k1", bm25.k1, 0.0, 10.0),
+        ("search.bm25.b", bm25.b, 0.0, 1.0),
+        ("search.expansion.language_weight", expansion.language_weight, 0.0, 1.0),
+        ("search.expansion.joined_weight", expansion.joined_weight, 0.0, 1.0),
+        ("search.expansion.related_weight", expansion.related_weight, 0.0, 1.0),
+        ("search.rm3.documents", rm3.documents as f64, 1.0, 100.0),
+        ("search.rm3.terms", rm3.terms as f64, 1.0, 100.0),
+        ("search.rm3.original_weight", rm3.original_weight, 0.0, 1.0),
+    ];
+    match numbers.into_iter().find(|(_, value, low, high)| !(low..=high).contains(&value)) {
+        Some((key, value, low, high)) => Err((key.into(), format!("is {value}; allowed: {low} to {high}"))),
+        None => Ok(()),
+    }
+}
+
 fn check_telemetry(config: &TelemetryConfig) -> Result<(), (String, String)> {
     let choices: [(&str, &str, &[&str]); 2] = [
         ("telemetry.otlp_protocol", &config.otlp_protocol, &["grpc", "http/protobuf", "http/json"]),
@@ -272,6 +296,20 @@ fn check_telemetry(config: &TelemetryConfig) -> Result<(), (String, String)> {
 }
 
 impl Loaded {
+    /// A second configuration out of another file, to be held against this one: the same
+    /// variables, no flags, and the same data directory unless the file names one.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn other(&self, file: &Path, variables: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+        let data_dir = format!("{VARIABLE_PREFIX}DATA_DIR");
+        let mut other = load(Some(file), variables.filter(|(name, _)| *name != data_dir), Vec::new())?;
+        if !other.origins.contains_key("data_dir") {
+            other.config.data_dir = self.config.data_dir.clone();
+        }
+        Ok(other)
+    }
+
     /// The configuration as TOML lines, each with its origin.
     pub fn show(&self) -> String {
         let mut out = String::new();
@@ -322,6 +360,22 @@ mod tests {
     }
 
     #[test]
+    fn a_second_configuration_has_the_same_data_unless_it_says_otherwise() {
+        let flag = Flag { name: "--data-dir", key: "data_dir", value: Value::String("mine".into()) };
+        let first = check_load("[search]\nrerank = false", &[], vec![flag]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("other.toml");
+        for (file, expect) in [("", "mine"), ("data_dir = \"theirs\"", "theirs")] {
+            std::fs::write(&path, file).unwrap();
+            let variables = [("SPANLOOM_DATA_DIR", "variable"), ("SPANLOOM_SEARCH__DEADLINE_MS", "77")];
+            let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let other = first.other(&path, variables).unwrap();
+            assert_eq!(other.config.data_dir.0, Path::new(expect));
+            assert!(other.config.search.rerank && other.config.search.deadline_ms == 77);
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let check = |file: &str, variables: &[(&str, &str)], expect: &[&str]| {
             let message = check_load(file, variables, Vec::new()).map(drop).unwrap_err();
@@ -334,6 +388,10 @@ mod tests {
         check("[search]\ndeadline_ms = 5", &[], &["`search.deadline_ms`", "is 5; allowed: 10 to 300000", "c.toml"]);
         check("[search]\ndeadline_ms = \"soon\"", &[], &["search.deadline_ms", "invalid type"]);
         check("", &[("SPANLOOM_SEARCH__DEADLINE_MS", "9999999")], &["variable SPANLOOM_SEARCH__DEADLINE_MS", "9999999"]);
+        check("[search.bm25]\nb = 1.5", &[], &["`search.bm25.b`", "is 1.5; allowed: 0 to 1"]);
+        check("[search.bm25]\ncomments_weight = -1.0", &[], &["search.bm25.comments_weight", "is -1; allowed: 0 to 100"]);
+        check("[search.expansion]\njoined_weight = 1.5", &[], &["search.expansion.joined_weight", "is 1.5; allowed: 0 to 1"]);
+        check("[search.rm3]\nterms = 0", &[], &["search.rm3.terms", "is 0; allowed: 1 to 100"]);
         check("", &[("SPANLOOM_NONSENSE", "1")], &["nonsense"]);
         check("[embedding]\nkind = \"magic\"", &[], &["embedding.kind", "magic", "builtin"]);
         check("[embedding]\nkind = \"vllm\"", &[], &["embedding.vllm.model", "is empty"]);

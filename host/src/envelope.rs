@@ -43,7 +43,10 @@ pub struct Finding {
     /// Relative to its root, with `/`; prefixed with the root's name when several
     /// roots are indexed.
     pub path: String,
-    /// First line, from 1.
+    /// The id of the record, where this is no file but a plain record, or its best passage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+    /// First line, from 1. In a record with a title that is line 1.
     pub start_line: u32,
     /// Last line, inclusive.
     pub end_line: u32,
@@ -55,7 +58,7 @@ pub struct Finding {
     pub text: String,
     /// Which channels found it, in the order in which channels are asked.
     pub contributions: Vec<Contribution>,
-    /// The last commit that touched the file.
+    /// The last commit that touched the file; records have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// The finding's way through the stages, when `explain` was set.
@@ -78,7 +81,7 @@ pub struct Contribution {
 /// Something that did not do its full part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Degraded {
-    /// A stage (`gate`, `fusion`, `rerank`) or a channel (`bm25`, `dense`).
+    /// A stage (`gate`, `fusion`, `rerank`), a channel (`bm25`, `dense`, `files`), or `rm3`.
     pub part: String,
     /// What happened, as a class: `deadline`, `unavailable`, `trap.…`, `bad_output`, …
     pub cause: String,
@@ -103,9 +106,9 @@ pub struct IndexStamp {
 /// How much of the roots is in the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
-    /// Files in the index.
+    /// Files and records in the index.
     pub files_indexed: u64,
-    /// Files left out: binary, too large, not UTF-8, unreadable, links. The reasons
+    /// Files and records left out: binary, too large, not UTF-8, unreadable, links, without text. The reasons
     /// are in `spanloom status`.
     pub files_skipped: u64,
     pub chunks: u64,
@@ -132,7 +135,7 @@ pub struct FileSlice {
     /// Lines of the whole file.
     pub total_lines: u32,
     pub text: String,
-    /// Whether the file is other than it was when it was indexed.
+    /// Whether the file is other than it was when it was indexed. Records are shown as they were indexed.
     pub changed_since_indexed: bool,
     pub warnings: Vec<String>,
     pub observability: Observability,

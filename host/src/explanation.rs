@@ -29,6 +29,28 @@ pub struct QueryExplanation {
     /// Words written like code.
     pub identifiers: Vec<String>,
     pub phrases: Vec<String>,
+    /// What prefixes (`rout*`) stood for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<PrefixExplanation>,
+    /// The terms that the text index was asked for instead of the query's own, when RM3
+    /// widened it; greatest weight first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widened: Vec<WeightedTerm>,
+}
+
+/// A prefix and the terms that were searched for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PrefixExplanation {
+    pub prefix: String,
+    pub terms: Vec<String>,
+}
+
+/// A term of a widened query.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WeightedTerm {
+    pub term: String,
+    /// 0 to 1; those of a query add up to 1.
+    pub weight: f32,
 }
 
 /// A search term.

@@ -15,12 +15,14 @@ use crate::telemetry::conventions::span;
 pub const LEDGER: &str = "ledger";
 
 /// Stages that can fail by themselves, and go on without.
-const FALLIBLE: [&str; 11] = [
+const FALLIBLE: [&str; 13] = [
     span::PROFILE,
     span::GATE,
     span::EMBED,
     span::BM25,
+    span::RM3,
     span::FAISS,
+    span::FILES,
     span::FUSE,
     span::HYDRATE,
     span::RERANK,
@@ -55,6 +57,11 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// One stage that goes wrong.
+    pub fn of(stage: &str, fault: Fault) -> Faults {
+        Faults { by_stage: BTreeMap::from([(stage.to_owned(), fault)]) }
+    }
+
     /// Does to the stage what is configured for it.
     ///
     /// # Errors

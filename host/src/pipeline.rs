@@ -5,11 +5,13 @@
 //! it; only a request that can't be understood fails.
 
 mod answer;
+mod collapse;
 mod explain;
 mod find;
 mod judge;
 mod page;
 mod record;
+mod words;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +19,9 @@ use std::time::{Duration, Instant};
 use opentelemetry::KeyValue;
 use serde::{Deserialize, Serialize};
 
+use crate::engines::text::Bm25Settings;
 use crate::envelope::{AnswerEnvelope, Degraded};
+use crate::expansion::ExpansionSettings;
 use crate::faults::Faults;
 use crate::index::snapshot::Snapshot;
 use crate::models::scoring::Scorers;
@@ -26,9 +30,11 @@ use crate::plugin::{CallSettings, Configured, Decision, PluginSet};
 use crate::profile::QueryProfile;
 use crate::recency::RecencySettings;
 use crate::request::{RequestError, SearchRequest};
+use crate::rm3::Rm3Settings;
 use crate::telemetry::conventions::{attr, event, request_stage};
 use crate::telemetry::{Fact, Run, Span, carried};
 use crate::types::Stage;
+pub use find::channels;
 use page::Page;
 
 /// Time and judgement that are not a plugin's.
@@ -43,6 +49,9 @@ pub struct SearchSettings {
     pub channel_deadline_ms: u64,
     /// Whether to rerank when the request doesn't say.
     pub rerank: bool,
+    pub bm25: Bm25Settings,
+    pub expansion: ExpansionSettings,
+    pub rm3: Rm3Settings,
     pub recency: RecencySettings,
 }
 
@@ -53,6 +62,9 @@ impl Default for SearchSettings {
             embed_deadline_ms: 2_000,
             channel_deadline_ms: 2_000,
             rerank: true,
+            bm25: Bm25Settings::default(),
+            expansion: ExpansionSettings::default(),
+            rm3: Rm3Settings::default(),
             recency: RecencySettings::default(),
         }
     }
@@ -123,12 +135,13 @@ pub async fn search(host: &SearchHost, run: &Run, request: &SearchRequest) -> Re
     let mut notes = Notes::of(root);
 
     let profile = find::profile(&search, root).await?;
+    profile.warnings.iter().for_each(|warning| notes.warn(warning.clone()));
     let decided = judge::gate(&search, root, &profile, &mut notes).await;
     let vector = find::embed(&search, root, &profile, &decided.decision, &mut notes).await;
     let gathered = find::gather(&search, root, &profile, &decided.decision, vector, &mut notes).await;
     let ranked = rank(&search, root, &profile, &decided.decision, &gathered, &mut notes).await;
     let without = explain::without_each_channel(&search, root, &profile, &decided.decision, &gathered, &mut notes).await;
-    let told = answer::Told { profile: &profile, decided: &decided, runs: &gathered.runs, ranked: &ranked, without };
+    let told = answer::Told { profile: &profile, decided: &decided, gathered: &gathered, ranked: &ranked, without };
     Ok(answer::envelope(&search, &told, notes).await)
 }
 
@@ -144,7 +157,8 @@ async fn rank(
     let fused = judge::fuse(search, parent, decision, gathered, notes).await;
     let boosted = find::recency_boost(search, parent, &fused).await;
     let candidates = find::hydrate(search, parent, boosted, search.page.needs(decision.rerank_depth), notes).await;
-    judge::rerank(search, parent, profile, decision, fused, candidates, notes).await
+    let rows = judge::Rows { runs: &gathered.runs, fused, candidates };
+    judge::rerank(search, parent, profile, decision, rows, notes).await
 }
 
 fn describe(host: &SearchHost, run: &Run, request: &SearchRequest) {

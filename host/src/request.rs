@@ -38,7 +38,8 @@ const SINCE_CHARS_SHOWN: usize = 40;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchArguments {
-    /// What to look for: words, identifiers, a question. At most 8192 bytes.
+    /// What to look for: words, identifiers, a question. `"in double quotes"` is a phrase
+    /// that findings have to hold, `rout*` any word that begins so. At most 8192 bytes.
     #[schemars(length(min = 1, max = 8192))]
     pub query: String,
     /// How many findings, 1 to 100. Default 10.
@@ -59,7 +60,8 @@ pub struct SearchArguments {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchProArguments {
-    /// What to look for: words, identifiers, a question. At most 8192 bytes.
+    /// What to look for: words, identifiers, a question. `"in double quotes"` is a phrase
+    /// that findings have to hold, `rout*` any word that begins so. At most 8192 bytes.
     #[schemars(length(min = 1, max = 8192))]
     pub query: String,
     /// How many findings, 1 to 100. Default 10.
@@ -106,7 +108,7 @@ pub struct PluginChoice {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenFileArguments {
-    /// A path as findings have it, relative to an indexed root.
+    /// A path as findings have it, relative to an indexed root; of a record its path, or its `document`.
     #[schemars(length(min = 1, max = 4096))]
     pub path: String,
     /// First line, from 1. Default 1.
@@ -204,6 +206,20 @@ pub struct SearchRequest {
     pub plugins: BTreeMap<Stage, PluginChoice>,
     pub rerank_enabled: Option<bool>,
     pub explain: bool,
+    pub reach: Reach,
+}
+
+/// How far a search goes beyond what clients can ask. Only callers inside the program
+/// set it, to measure.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Findings in the answer, where that is not `limit`; the stages are told `limit` all
+    /// the same.
+    pub rows: Option<usize>,
+    /// Rows that each channel that is asked is asked for at least.
+    pub depth_min: u32,
+    /// Channels that are treated as if the index didn't have them.
+    pub without: Vec<ChannelName>,
 }
 
 impl SearchRequest {
@@ -245,7 +261,7 @@ impl SearchRequest {
             }
         }
         if arguments.channels.as_ref().is_some_and(Vec::is_empty) {
-            return Err(invalid("channels", "an empty list", "at least one of bm25, dense; leave it out for all"));
+            return Err(invalid("channels", "an empty list", "at least one of bm25, dense, files; leave it out for all"));
         }
         let plugins = [(Stage::Gate, arguments.gate), (Stage::Fusion, arguments.fusion), (Stage::Rerank, arguments.rerank)]
             .into_iter()
@@ -264,6 +280,7 @@ impl SearchRequest {
             plugins,
             rerank_enabled: arguments.rerank_enabled,
             explain: arguments.explain.unwrap_or(false),
+            reach: Reach::default(),
         })
     }
 }

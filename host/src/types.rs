@@ -25,15 +25,18 @@ pub enum ChannelName {
     Bm25,
     /// Nearest vectors in FAISS.
     Dense,
+    /// BM25 over whole files, by the best chunk of each.
+    Files,
 }
 
 impl ChannelName {
-    pub const ALL: [ChannelName; 2] = [ChannelName::Bm25, ChannelName::Dense];
+    pub const ALL: [ChannelName; 3] = [ChannelName::Bm25, ChannelName::Dense, ChannelName::Files];
 
     pub fn as_str(self) -> &'static str {
         match self {
             ChannelName::Bm25 => "bm25",
             ChannelName::Dense => "dense",
+            ChannelName::Files => "files",
         }
     }
 }
@@ -51,7 +54,7 @@ impl FromStr for ChannelName {
         ChannelName::ALL
             .into_iter()
             .find(|channel| channel.as_str() == name)
-            .ok_or_else(|| format!("unknown channel `{name}`: it is one of bm25, dense"))
+            .ok_or_else(|| format!("unknown channel `{name}`: it is one of bm25, dense, files"))
     }
 }
 

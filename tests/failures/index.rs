@@ -32,8 +32,17 @@ pub(super) const ROWS: &[Row] = &[
     row("duckdb-error", "`faults` makes DuckDB fail", ["duckdb.hydrate", "engine", "degraded"], "duckdb.hydrate"),
     channel("bm25-late", "the text index is not done by `search.channel_deadline_ms`", "bm25.search", "deadline", "within 150 ms"),
     channel("faiss-late", "FAISS is not done by `search.channel_deadline_ms`", "faiss.search", "deadline", "within 150 ms"),
+    channel(
+        "files-late",
+        "the index of whole files is not done by `search.channel_deadline_ms`",
+        "files.search",
+        "deadline",
+        "within 150 ms",
+    ),
     channel("bm25-error", "the text index fails", "bm25.search", "engine", "bm25.search"),
     channel("faiss-error", "FAISS fails", "faiss.search", "engine", "faiss.search"),
+    channel("files-error", "the index of whole files fails", "files.search", "engine", "files.search"),
+    channel("rm3-error", "the query can't be widened", "bm25.rm3", "engine", "bm25.rm3"),
     row("profile-error", "the text index can't count terms", ["retrieval.profile", "unavailable", "failed"], "retrieval.profile"),
     row("open-file-gone", "an indexed file is removed from disk", ["file.open", "not_found", "failed"], "can't be read"),
 ];
@@ -77,6 +86,8 @@ async fn engines_that_fail_while_searching_are_told() {
     std::fs::remove_file(repo.path().join("docs/deploy.md")).expect("a file");
     reports.ask(&server, "open-file-gone", "open_file", json!({"path": "docs/deploy.md"})).await;
 
+    // A question in plain words, which the gate has widened when it may.
+    let vague = || json!({"query": "how is the capacity of a token bucket released?", "channels": ["bm25"]});
     let only = |channel: &str| json!({"query": super::QUERY, "channels": [channel]});
     for (faults, rows) in [
         (
@@ -87,6 +98,9 @@ async fn engines_that_fail_while_searching_are_told() {
             "\"bm25.search\" = \"hang\"\n\"faiss.search\" = \"error\"",
             [("bm25-late", only("bm25")), ("faiss-error", only("dense"))].to_vec(),
         ),
+        ("\"files.search\" = \"error\"", [("files-error", only("files"))].to_vec()),
+        ("\"files.search\" = \"hang\"", [("files-late", only("files"))].to_vec()),
+        ("\"bm25.rm3\" = \"error\"\n[plugins.gate.parameters]\nrm3_enabled = true", [("rm3-error", vague())].to_vec()),
         ("\"duckdb.hydrate\" = \"error\"", [("duckdb-error", query())].to_vec()),
         ("\"retrieval.profile\" = \"error\"", [("profile-error", query())].to_vec()),
     ] {

@@ -27,7 +27,7 @@ macro_rules! shell {
             " (func (export \"f\")))",
             " (core instance $guest (instantiate $code)) (func $f (canon lift (core func $guest \"f\")))",
             " (instance $fusion (export \"describe\" (func $f)) (export \"configure\" (func $f)) (export \"fuse\" (func $f)))",
-            " (export \"spanloom:search/fusion@0.1.1\" (instance $fusion)))"
+            " (export \"spanloom:search/fusion@0.1.2\" (instance $fusion)))"
         )
     };
 }
@@ -60,21 +60,21 @@ pub const NO_PLUGINS: &[(&str, &str, &str)] = &[
     ("empty.wasm", "", "is no WebAssembly component"),
     ("module.wasm", "(module (func (export \"fuse\")))", "is no WebAssembly component"),
     ("broken.wasm", "\0asm\u{d}\0\u{1}\0 and then nothing of use", "is no WebAssembly component"),
-    ("bare.wasm", "(component)", "exports nothing of spanloom:search; a fusion plugin exports `spanloom:search/fusion@0.1.1`"),
+    ("bare.wasm", "(component)", "exports nothing of spanloom:search; a fusion plugin exports `spanloom:search/fusion@0.1.2`"),
     (
         "stage.wasm",
         "(component (instance $empty) (export \"spanloom:search/gate@0.1.0\" (instance $empty)))",
-        "exports `spanloom:search/gate@0.1.0`; this host asks a fusion plugin for `spanloom:search/fusion@0.1.1`",
+        "exports `spanloom:search/gate@0.1.0`; this host asks a fusion plugin for `spanloom:search/fusion@0.1.2`",
     ),
     (
         "hollow.wasm",
         "(component (instance $empty) (export \"spanloom:search/fusion@0.1.0\" (instance $empty)))",
-        "does not fit the fusion world of spanloom:search@0.1.1",
+        "does not fit the fusion world of spanloom:search@0.1.2",
     ),
     (
         "greedy.wasm",
         "(component (import \"spanloom:secrets/keys@0.1.0\" (instance)) (instance $empty) (export \"spanloom:search/fusion@0.1.0\" (instance $empty)))",
-        "does not fit the fusion world of spanloom:search@0.1.1",
+        "does not fit the fusion world of spanloom:search@0.1.2",
     ),
     ("huge_table.wasm", shell!("(table 500000 funcref)"), "limit.table"),
     ("impossible_table.wasm", shell!("(table 2000000 funcref)"), "is no WebAssembly component"),

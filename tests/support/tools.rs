@@ -15,6 +15,11 @@ pub type Found<T> = Result<T, String>;
 const CLIENT_PACKAGES: [&str; 3] = ["mcp>=2,<3", "opentelemetry-sdk>=1.30,<2", "opentelemetry-exporter-otlp-proto-http>=1.30,<2"];
 const CLIENT_IMPORTS: &str =
     "import mcp.client.streamable_http, opentelemetry.sdk.trace, opentelemetry.exporter.otlp.proto.http.trace_exporter";
+/// The reference that scores are held against.
+const BM25_PACKAGE: &str = "bm25s>=0.2,<0.4";
+/// The measures of trec_eval, for Python. The package of the same name without `terrier`
+/// is older and has no binaries.
+const MEASURES_PACKAGE: &str = "pytrec-eval-terrier>=0.5.6,<0.6";
 /// Carries the collector's binary. All of its versions are pre-releases.
 const COLLECTOR_PACKAGE: &str = "rotel>=0.0.1a15,<0.1";
 const COLLECTOR_PATH: &str = "import rotel, os; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))";
@@ -40,6 +45,34 @@ pub fn python() -> Found<PathBuf> {
         if run(&python, &["-c", CLIENT_IMPORTS]).is_err() {
             install(&python, &CLIENT_PACKAGES)?;
             run(&python, &["-c", CLIENT_IMPORTS])?;
+        }
+        Ok(python)
+    };
+    PYTHON.get_or_init(make).clone()
+}
+
+/// A Python with `bm25s`.
+pub fn bm25_reference() -> Found<PathBuf> {
+    static PYTHON: OnceLock<Found<PathBuf>> = OnceLock::new();
+    let make = || {
+        let python = environment()?;
+        if run(&python, &["-c", "import bm25s"]).is_err() {
+            install(&python, &[BM25_PACKAGE])?;
+            run(&python, &["-c", "import bm25s"])?;
+        }
+        Ok(python)
+    };
+    PYTHON.get_or_init(make).clone()
+}
+
+/// A Python with the measures of trec_eval.
+pub fn pytrec_eval() -> Found<PathBuf> {
+    static PYTHON: OnceLock<Found<PathBuf>> = OnceLock::new();
+    let make = || {
+        let python = environment()?;
+        if run(&python, &["-c", "import pytrec_eval"]).is_err() {
+            install(&python, &[MEASURES_PACKAGE])?;
+            run(&python, &["-c", "import pytrec_eval"])?;
         }
         Ok(python)
     };

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::App;
+use super::records::IndexedRecord;
 use crate::envelope::{FileSlice, Observability};
 use crate::index::catalog::FileRow;
 use crate::index::chunk::Language;
@@ -27,7 +28,7 @@ impl App {
         self.open_file_in(self.snapshot()?, run, arguments).await
     }
 
-    /// Reads lines of a file that is in the given generation, as they are now.
+    /// Reads lines of a file that is in the given generation, as they are now, or of a record, as it was indexed.
     ///
     /// # Errors
     /// When the lines can't be named or the file isn't there.
@@ -73,13 +74,16 @@ impl Indexed<'_> {
     /// Finds the file that a call names.
     ///
     /// # Errors
-    /// When the path is none, is not in the index, or leads to nothing or out of its root.
+    /// When the path is none, is not in the index or that of a record, or leads to nothing or out of its root.
     pub fn find<'s>(snapshot: &'s Snapshot, path: &str) -> Result<Indexed<'s>, RequestError> {
         let wanted = path.trim_start_matches("./");
         check_path(wanted)?;
         let not_there =
             || RequestError::NotFound(format!("`path` is `{wanted}`, which is not in the index; allowed: a path as findings have it"));
         let (row, shown) = snapshot.chunks.files().find(|(_, path)| *path == wanted).ok_or_else(not_there)?;
+        if row.document.is_some() {
+            return Err(invalid("path", &format!("`{wanted}`, which is a record and no file"), "files; `open_file` shows records"));
+        }
         let root = &snapshot.manifest.roots.get(row.root as usize).ok_or_else(not_there)?.path;
         Ok(Indexed { row, shown, root, on_disk: confined(root, &row.path)? })
     }
@@ -143,8 +147,11 @@ fn read_slice(
     arguments: &OpenFileArguments,
     observability: Observability,
 ) -> Result<FileSlice, RequestError> {
-    check_path(arguments.path.trim_start_matches("./"))?;
     let lines = WantedLines::check(arguments.start_line, arguments.end_line)?;
+    if let Some(record) = IndexedRecord::find(snapshot, &arguments.path)? {
+        return record_slice(&record, lines, observability);
+    }
+    check_path(arguments.path.trim_start_matches("./"))?;
     let file = Indexed::find(snapshot, &arguments.path)?;
     let text = match file.read(scan)? {
         FileContent::Text(text) => text,
@@ -152,24 +159,35 @@ fn read_slice(
             return Err(RequestError::NotFound(format!("`path` is `{}`, which can't be shown now: {reason} {detail}", file.shown)));
         }
     };
-    let total_lines = text.lines().count() as u32;
-    let (start_line, end_line, warning) = lines.within(total_lines, file.shown)?;
-    let mut warnings = Vec::from_iter(warning);
-    let changed = content_hash(text.as_bytes()) != file.row.content_hash;
-    if changed {
-        warnings.push("the file has changed since it was indexed".into());
+    let language = Language::of(file.shown, &text).as_str();
+    let mut slice = slice_of(&text, lines, file.shown, language, observability)?;
+    if content_hash(text.as_bytes()) != file.row.content_hash {
+        slice.changed_since_indexed = true;
+        slice.warnings.push("the file has changed since it was indexed".into());
     }
+    Ok(slice)
+}
+
+/// Lines of a record as it was indexed.
+fn record_slice(record: &IndexedRecord<'_>, lines: WantedLines, observability: Observability) -> Result<FileSlice, RequestError> {
+    let text = record.text().map_err(|error| RequestError::Unavailable(format!("the index can't be read: {error}")))?;
+    slice_of(&text, lines, record.shown, &record.row.language, observability)
+}
+
+/// The wanted lines of a text.
+fn slice_of(text: &str, lines: WantedLines, path: &str, language: &str, observability: Observability) -> Result<FileSlice, RequestError> {
+    let total_lines = text.lines().count() as u32;
+    let (start_line, end_line, warning) = lines.within(total_lines, path)?;
     let before = start_line.saturating_sub(1);
-    let slice: String = text.split_inclusive('\n').skip(before as usize).take((end_line - before) as usize).collect();
     Ok(FileSlice {
-        path: file.shown.to_owned(),
-        language: Language::of_path(file.shown).as_str().into(),
+        path: path.to_owned(),
+        language: language.into(),
         start_line,
         end_line,
         total_lines,
-        text: slice,
-        changed_since_indexed: changed,
-        warnings,
+        text: text.split_inclusive('\n').skip(before as usize).take((end_line - before) as usize).collect(),
+        changed_since_indexed: false,
+        warnings: Vec::from_iter(warning),
         observability,
     })
 }
@@ -202,6 +220,16 @@ fn confined(root: &Path, path: &str) -> Result<PathBuf, RequestError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_relative_within_the_roots_and_bounded() {
+        assert!(check_path("src/lib.rs").is_ok());
+        assert!(check_path(&"x".repeat(PATH_BYTES_MAX)).is_ok());
+        for bad in ["", "/etc/passwd", "../secret", "a/../../b", &"x".repeat(PATH_BYTES_MAX + 1)] {
+            let message = check_path(bad).unwrap_err().to_string();
+            assert!(message.contains("`path`") && message.chars().count() < PATH_CHARS_RECORDED + 200, "{message}");
+        }
+    }
 
     #[test]
     fn lines_are_held_against_the_file_and_the_bound() {

@@ -2,12 +2,15 @@
 
 mod bm25;
 mod dense;
+mod files;
 
 use std::sync::Arc;
 
-pub use bm25::Bm25Channel;
+pub use bm25::{Bm25Channel, widened};
 pub use dense::DenseChannel;
+pub use files::FilesChannel;
 
+use crate::engines::text::TextQuery;
 use crate::index::snapshot::Admitted;
 use crate::telemetry::Span;
 use crate::types::{ChannelName, NotFinite, RankedList};
@@ -15,8 +18,8 @@ use crate::types::{ChannelName, NotFinite, RankedList};
 /// What a channel is asked.
 #[derive(Clone, Debug)]
 pub struct ChannelQuery {
-    /// Terms as the text index has them.
-    pub terms: Arc<[String]>,
+    /// What the text indexes are asked for.
+    pub text: Arc<TextQuery>,
     /// Unit length; `None` when there is none for this query.
     pub vector: Option<Arc<[f32]>>,
     /// `None` admits every chunk.

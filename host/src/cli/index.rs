@@ -10,14 +10,24 @@ use serde_json::json;
 
 use super::{Failure, print, runtime};
 use crate::config::Loaded;
-use crate::index::build::{BuildError, BuildReport, Phase, build};
+use crate::index::build::{BuildError, BuildReport, Phase, Sources, build};
+use crate::index::chunk::{Language, UnknownLanguage};
 use crate::index::data_dir::DataDir;
+use crate::index::documents::language_named;
+use crate::index::manifest::Manifest;
 
 #[derive(Args)]
 pub struct IndexArgs {
     /// Git work trees or folders to index together
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "documents", value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Plain records to index as well: one JSON object a line, with `id`, `text`, and if known `title`, `path`,
+    /// `language`, `time` (Unix seconds or RFC 3339); may be given several times
+    #[arg(long, value_name = "FILE.jsonl")]
+    documents: Vec<PathBuf>,
+    /// The language of records that tell none by `language` or `path`
+    #[arg(long, value_name = "NAME", requires = "documents", value_parser = language)]
+    documents_language: Option<Language>,
     /// Read every file anew, whatever the last index knows
     #[arg(long)]
     rebuild: bool,
@@ -31,12 +41,12 @@ pub fn run(loaded: &Loaded, arguments: IndexArgs) -> Result<(), Failure> {
     let data = DataDir::new(&loaded.config.data_dir.0);
     let started = Instant::now();
     let bar = Bar::new();
-    let outcome = build(&data, &arguments.paths, &loaded.build(arguments.rebuild), runtime.handle(), &|phase, done, total| {
-        bar.show(phase, done, total)
-    });
+    let sources = Sources { folders: arguments.paths, documents: arguments.documents, documents_language: arguments.documents_language };
+    let outcome =
+        build(&data, &sources, &loaded.build(arguments.rebuild), runtime.handle(), &|phase, done, total| bar.show(phase, done, total));
     bar.clear();
     let report = outcome.map_err(|error| match error {
-        BuildError::Scan(_) => Failure::Usage(error.to_string()),
+        BuildError::Scan(_) | BuildError::Documents(_) => Failure::Usage(error.to_string()),
         other => Failure::failed(other),
     })?;
     let elapsed = started.elapsed();
@@ -60,13 +70,17 @@ pub fn run(loaded: &Loaded, arguments: IndexArgs) -> Result<(), Failure> {
     }
 }
 
+fn language(name: &str) -> Result<Language, UnknownLanguage> {
+    language_named(name).ok_or_else(|| UnknownLanguage { name: name.to_owned() })
+}
+
 fn as_text(report: &BuildReport, elapsed: Duration, data: &DataDir) -> String {
     let manifest = &report.manifest;
     if !report.built {
         return format!(
-            "Nothing has changed: generation {} is up to date ({} files, {} chunks).\n",
+            "Nothing has changed: generation {} is up to date ({}, {} chunks).\n",
             manifest.generation,
-            HumanCount(manifest.counts.files),
+            counted(manifest),
             HumanCount(manifest.counts.chunks)
         );
     }
@@ -93,8 +107,8 @@ fn as_text(report: &BuildReport, elapsed: Duration, data: &DataDir) -> String {
         None => "no vectors".to_owned(),
     };
     format!(
-        "Indexed {} files ({} read, {} unchanged, {} skipped) into {} chunks{changes}, {dense}.\nGeneration {} in {} serves now; {seconds:.1} s{speed}.\n",
-        HumanCount(manifest.counts.files),
+        "Indexed {} ({} read, {} unchanged, {} skipped) into {} chunks{changes}, {dense}.\nGeneration {} in {} serves now; {seconds:.1} s{speed}.\n",
+        counted(manifest),
         HumanCount(report.files_read),
         HumanCount(report.files_kept),
         HumanCount(manifest.counts.skipped),
@@ -104,13 +118,24 @@ fn as_text(report: &BuildReport, elapsed: Duration, data: &DataDir) -> String {
     )
 }
 
+/// How many files and records there are.
+fn counted(manifest: &Manifest) -> String {
+    let records = manifest.counts.documents;
+    let files = manifest.counts.files - records;
+    match (files, records) {
+        (_, 0) => format!("{} files", HumanCount(files)),
+        (0, _) => format!("{} records", HumanCount(records)),
+        _ => format!("{} files and {} records", HumanCount(files), HumanCount(records)),
+    }
+}
+
 fn as_json(report: &BuildReport, elapsed: Duration) -> serde_json::Value {
     let manifest = &report.manifest;
     json!({
         "generation": manifest.generation,
         "built": report.built,
         "elapsed_ms": elapsed.as_millis() as u64,
-        "files": { "indexed": manifest.counts.files, "read": report.files_read, "unchanged": report.files_kept, "skipped": manifest.counts.skipped, "fallbacks": report.fallbacks },
+        "files": { "indexed": manifest.counts.files, "read": report.files_read, "unchanged": report.files_kept, "skipped": manifest.counts.skipped, "documents": manifest.counts.documents, "fallbacks": report.fallbacks },
         "chunks": manifest.counts.chunks,
         "chunks_kept": report.chunks.kept, "chunks_added": report.chunks.added, "chunks_removed": report.chunks.removed,
         "updated": report.built && manifest.base.is_some(),

@@ -2,6 +2,7 @@
 
 mod diagnostics;
 mod doctor;
+mod eval;
 mod index;
 mod logging;
 mod plugin;
@@ -42,7 +43,7 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Index folders, or bring their index up to date
+    /// Index folders and plain records, or bring their index up to date
     Index(index::IndexArgs),
     /// Answer MCP tool calls over HTTP
     Serve(serve::ServeArgs),
@@ -59,6 +60,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Check every part and say what to do about what is wrong
     Doctor(doctor::DoctorArgs),
+    /// Measure the answers to queries with judgments
+    Eval(eval::EvalArgs),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -126,6 +129,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Replay(arguments) => replay::run(&loaded, &arguments),
         Command::Status(arguments) => status::run(&loaded, &arguments),
         Command::Doctor(arguments) => doctor::run(&loaded, &arguments),
+        Command::Eval(arguments) => eval::run(&loaded, &arguments),
         Command::Config(ConfigCommand::Show) => print(&loaded.show()),
         Command::Plugin(command) => plugin::run(&loaded, &command),
     }

@@ -188,10 +188,11 @@ fn as_text(answer: &AnswerEnvelope) -> String {
     let mut out = format!("{}\n", answer.answer);
     for finding in &answer.findings {
         let symbol = finding.symbol.as_ref().map(|symbol| format!(" — {symbol}")).unwrap_or_default();
+        let document = finding.document.as_ref().map(|id| format!(" document {id}")).unwrap_or_default();
         let channels: Vec<String> =
             finding.contributions.iter().map(|part| format!("{}#{} {:.0}%", part.channel, part.rank, part.share * 100.0)).collect();
         out += &format!(
-            "\n{:>3}. {} L{}–L{}{symbol} ({})  score {:.4}  {}\n",
+            "\n{:>3}. {} L{}–L{}{symbol}{document} ({})  score {:.4}  {}\n",
             finding.rank,
             finding.path,
             finding.start_line,

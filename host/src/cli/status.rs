@@ -8,7 +8,7 @@ use crate::code::git::head_state;
 use crate::config::Loaded;
 use crate::engines::duckdb::CatalogError;
 use crate::index::data_dir::DataDir;
-use crate::index::manifest::Manifest;
+use crate::index::manifest::{Manifest, RootKind};
 use crate::index::snapshot::open_catalog;
 
 #[derive(Args)]
@@ -28,12 +28,12 @@ pub fn run(loaded: &Loaded, arguments: &StatusArgs) -> Result<(), Failure> {
     let catalog = open_catalog(&checked).map_err(damaged)?;
     let skipped = catalog.skipped_by_reason().map_err(damaged)?;
     let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
-    // Whether HEAD has moved on since; a root without git can't tell.
+    // Whether HEAD has moved on since; a root without git can't tell, and no commit is that of a file of records.
     let roots: Vec<_> = manifest
         .roots
         .iter()
         .map(|root| {
-            let now = head_state(&root.path).ok().flatten();
+            let now = if root.kind == RootKind::Folder { head_state(&root.path).ok().flatten() } else { None };
             let moved = now.as_ref().is_some_and(|now| now.commit != root.commit);
             (root, moved, now.and_then(|now| now.commit))
         })
@@ -46,7 +46,7 @@ pub fn run(loaded: &Loaded, arguments: &StatusArgs) -> Result<(), Failure> {
             "counts": manifest.counts, "skipped": skipped.iter().map(|(reason, count)| json!({"reason": reason, "count": count})).collect::<Vec<_>>(),
             "base": manifest.base, "dense": manifest.dense, "warnings": manifest.warnings,
             "roots": roots.iter().map(|(root, moved, now)| json!({
-                "path": root.path, "name": root.name, "commit": root.commit, "branch": root.branch, "dirty": root.dirty, "commit_now": now, "moved": moved,
+                "path": root.path, "kind": root.kind, "name": root.name, "commit": root.commit, "branch": root.branch, "dirty": root.dirty, "commit_now": now, "moved": moved,
             })).collect::<Vec<_>>(),
         });
         return print(&format!("{}\n", serde_json::to_string_pretty(&value).map_err(Failure::failed)?));
@@ -54,13 +54,18 @@ pub fn run(loaded: &Loaded, arguments: &StatusArgs) -> Result<(), Failure> {
     let mut out =
         format!("generation  {} in {}, {:.1} MB, {} old\n", manifest.generation, data.path().display(), bytes as f64 / 1e6, age(age_s));
     for (root, moved, _) in &roots {
+        if root.kind == RootKind::Documents {
+            out += &format!("records     {}\n", root.path.display());
+            continue;
+        }
         let commit: String = root.commit.as_deref().unwrap_or("no commit").chars().take(12).collect();
         let dirty = if root.dirty { ", with uncommitted changes" } else { "" };
         let behind = if *moved { "; HEAD has moved since: run `spanloom index` again" } else { "" };
         out += &format!("root        {} at {commit}{dirty}{behind}\n", root.path.display());
     }
     let counts = &manifest.counts;
-    out += &format!("files       {} indexed, {} skipped", counts.files, counts.skipped);
+    let records = if counts.documents > 0 { format!(" ({} of them records)", counts.documents) } else { String::new() };
+    out += &format!("files       {} indexed{records}, {} skipped", counts.files, counts.skipped);
     let reasons: Vec<String> = skipped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     out += &if reasons.is_empty() { "\n".to_owned() } else { format!(" ({})\n", reasons.join(", ")) };
     out += &format!("chunks      {}, {} with a vector\n", counts.chunks, counts.embedded);

@@ -202,9 +202,14 @@ impl Catalog {
 
     /// The chunk with its file; `None` for one that is gone.
     fn placed(&self, chunk: NewChunk) -> Option<NewChunk> {
-        let at = self.spans.partition_point(|(span, _)| span.first <= chunk.id).checked_sub(1)?;
+        self.file_of(chunk.id).map(|file| NewChunk { file, ..chunk })
+    }
+
+    /// The file of a chunk that is there.
+    fn file_of(&self, id: ChunkId) -> Option<u32> {
+        let at = self.spans.partition_point(|(span, _)| span.first <= id).checked_sub(1)?;
         let (span, file) = self.spans.get(at)?;
-        span.contains(chunk.id).then_some(NewChunk { file: *file, ..chunk })
+        span.contains(id).then_some(*file)
     }
 
     /// Every file with the ids of its chunks, by file id.
@@ -268,6 +273,25 @@ impl Catalog {
         Ok(rows.into_iter().filter_map(|row| self.placed(row)).collect())
     }
 
+    /// Calls `sink` with the id, the file, the names defined and the names called of every
+    /// chunk, by id: file by file, in the order of the lines. Headings of documents define
+    /// nothing.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn names(&self, sink: &mut dyn FnMut(ChunkId, u32, &str, &str)) -> Result<(), CatalogError> {
+        // The ids of a file are in one run, in the order of its lines.
+        let mut with_file = |id, definitions: &str, calls: &str| {
+            if let Some(file) = self.file_of(id) {
+                sink(id, file, definitions, calls);
+            }
+        };
+        if let Some((database, _)) = &self.base {
+            database.names(&mut with_file)?;
+        }
+        self.newer.names(&mut with_file)
+    }
+
     /// Files left out, counted by reason, most frequent first.
     ///
     /// # Errors
@@ -320,6 +344,21 @@ impl Database {
             )?;
             for row in statement.query_map([], chunk)? {
                 rows.push(row?);
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `sink` with the id, the names defined and the names called of every chunk, by id.
+    fn names(&self, sink: &mut dyn FnMut(ChunkId, &str, &str)) -> Result<(), CatalogError> {
+        self.with_connection(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT chunk_id, CASE WHEN kind = 'section' THEN '' ELSE definitions END, calls FROM chunks ORDER BY chunk_id",
+            )?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let text = |at| row.get_ref(at)?.as_str().map_err(duckdb::Error::from);
+                sink(ChunkId(row.get(0)?), text(1)?, text(2)?);
             }
             Ok(())
         })
@@ -441,6 +480,10 @@ mod tests {
         assert_eq!(rows[0], chunks[99]);
         assert!(facts.bytes > 100);
         assert!(catalog.hydrate(&[]).unwrap().0.is_empty());
+        let mut names = Vec::new();
+        catalog.names(&mut |id, file, definitions, calls| names.push((id.0, file, format!("{definitions} | {calls}")))).unwrap();
+        assert_eq!(names[59..61], [(59, 1, "S | f g".to_owned()), (60, 0, "S | f g".to_owned())]);
+        assert_eq!((names.len(), names[99].0), (100, 99));
         // A second reader beside the first one.
         assert_eq!(Catalog::open(&path).unwrap().chunk_files().len(), 100);
     }
@@ -459,6 +502,9 @@ mod tests {
         assert_eq!(catalog.chunks().unwrap(), wanted);
         assert_eq!(catalog.chunks_beyond_base().unwrap(), wanted[2..]);
         assert_eq!(catalog.chunk_files(), wanted.each_ref().map(|chunk| (chunk.id, chunk.file)));
+        let mut names = Vec::new();
+        catalog.names(&mut |id, file, _, _| names.push((id, file))).unwrap();
+        assert_eq!(names, catalog.chunk_files());
         let rows = catalog.hydrate(&[6, 0, 3, 7, 4].map(ChunkId)).unwrap().0;
         assert_eq!(rows, [chunk(6, 1), chunk(3, 2), chunk(4, 2)]);
     }

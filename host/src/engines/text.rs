@@ -1,109 +1,134 @@
-//! Tantivy: BM25 over the text of chunks, the names they define and their paths.
+//! Words: BM25 over chunks and over whole files, on indexes that tantivy keeps.
+//!
+//! Tantivy writes the indexes and reads their dictionaries and lists. Scores are made
+//! here ([`rank`]): tantivy keeps the length of a text in one byte, has k1 and b built
+//! in, and takes longer when a query has many terms in several fields.
 
+mod opened;
+mod postings;
+mod rank;
+mod schema;
 mod update;
+mod write;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use tantivy::collector::{FilterCollector, TopDocs};
-use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query, TermQuery};
-use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
-use tantivy::tokenizer::{TextAnalyzer, Token, TokenStream};
-use tantivy::{Index, IndexReader, ReloadPolicy, TantivyDocument, Term};
+use serde::{Deserialize, Serialize};
 
 use crate::index::tokenize::Tokenizer;
 use crate::types::ChunkId;
+use opened::Opened;
+use schema::{FIELDS, Kind};
 
-pub use update::update;
+pub use opened::TERMS_MAX;
+pub use update::{update, update_files};
+pub use write::{FileDocument, TextDocument, build, build_files};
 
-/// What a match counts in each field, beside 1 in the text. Found with the names and
-/// paths of the development sets; see the README's figures.
-const NAMES_WEIGHT: f32 = 0.5;
-const PATH_WEIGHT: f32 = 0.3;
-
-/// Terms of a query that are searched, the rarest first. More only cost time.
-const TERMS_MAX: usize = 64;
-/// Memory of the writer.
-const WRITER_BYTES: usize = 128 << 20;
-const TOKENIZER: &str = "spanloom";
+/// Terms that a prefix stands for at most, the most frequent first.
+pub const PREFIX_TERMS_MAX: usize = 64;
+/// Letters of the shortest prefix.
+pub const PREFIX_CHARS_MIN: usize = 2;
 
 /// What tantivy said.
 #[derive(Debug, thiserror::Error)]
 #[error("text index: {0}")]
 pub struct TextError(#[from] tantivy::TantivyError);
 
-/// What the text index gets of a chunk.
-pub struct TextDocument<'a> {
-    pub id: ChunkId,
-    pub text: &'a str,
-    /// Symbol and definitions.
-    pub names: &'a str,
-    pub path: &'a str,
+/// Decides by id what may be found.
+pub type Admits<'a> = dyn Fn(u64) -> bool + Send + Sync + 'a;
+
+/// How BM25 counts. With one field of weight 1 the scores are those of Lucene's variant.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bm25Settings {
+    /// Weight of a match in the names that a chunk defines, 0 to 100; 0 leaves the
+    /// field out, here and below.
+    pub symbol_weight: f64,
+    /// In the path.
+    pub path_weight: f64,
+    /// In the text.
+    pub body_weight: f64,
+    /// In comments and documentation, on top of their match in the text.
+    pub comments_weight: f64,
+    /// How slowly a term that stands there again and again stops counting more, 0 to 10.
+    pub k1: f64,
+    /// How far long texts count less, 0 (not at all) to 1.
+    pub b: f64,
 }
 
-struct Fields {
-    id: Field,
-    body: Field,
-    names: Field,
-    path: Field,
-}
-
-impl Fields {
-    /// Those of an index that is there.
-    fn of(schema: &Schema) -> Result<Fields, TextError> {
-        Ok(Fields {
-            id: schema.get_field("id")?,
-            body: schema.get_field("body")?,
-            names: schema.get_field("names")?,
-            path: schema.get_field("path")?,
-        })
-    }
-
-    fn row(&self, document: &TextDocument) -> TantivyDocument {
-        let mut row = TantivyDocument::default();
-        row.add_u64(self.id, document.id.0);
-        row.add_text(self.body, document.text);
-        row.add_text(self.names, document.names);
-        row.add_text(self.path, document.path);
-        row
+impl Default for Bm25Settings {
+    /// Weights found with the names and paths of the development sets; see the README's
+    /// figures. k1 and b are Lucene's.
+    fn default() -> Self {
+        Bm25Settings { symbol_weight: 0.4, path_weight: 0.3, body_weight: 1.0, comments_weight: 0.0, k1: 1.2, b: 0.75 }
     }
 }
 
-/// A text index that is only searched.
-pub struct TextIndex {
-    reader: IndexReader,
-    fields: Fields,
+impl Bm25Settings {
+    /// In the order of the index's fields.
+    fn weights(&self) -> [f32; FIELDS] {
+        [self.body_weight, self.symbol_weight, self.path_weight, self.comments_weight].map(|weight| weight as f32)
+    }
 }
 
-/// Writes a new index into an empty folder that exists. `on_progress` gets the number
-/// of documents added.
-///
-/// # Errors
-/// What tantivy says.
-pub fn build<'a>(folder: &Path, documents: impl Iterator<Item = TextDocument<'a>>, on_progress: &dyn Fn(usize)) -> Result<(), TextError> {
-    let (schema, fields) = schema();
-    let index = Index::create_in_dir(folder, schema)?;
-    register(&index);
-    // One thread: documents keep their order, and equal scores their place.
-    let mut writer = index.writer_with_num_threads::<TantivyDocument>(1, WRITER_BYTES)?;
-    for (count, document) in documents.enumerate() {
-        writer.add_document(fields.row(&document))?;
-        on_progress(count + 1);
-    }
-    writer.commit()?;
-    writer.wait_merging_threads()?;
-    Ok(())
+/// Words that have to follow each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phrase {
+    /// As the caller wrote it.
+    pub text: String,
+    /// Terms, and how far each stands behind the first; at least one.
+    terms: Vec<(usize, String)>,
 }
+
+impl Phrase {
+    /// `None` when the text has no terms.
+    pub fn of(text: &str) -> Option<Phrase> {
+        let terms = Tokenizer::default().phrase_terms(text);
+        (!terms.is_empty()).then(|| Phrase { text: text.to_owned(), terms })
+    }
+
+    /// How many words it has; stop words are none.
+    pub fn words(&self) -> usize {
+        self.terms.len()
+    }
+}
+
+/// What is searched.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TextQuery {
+    /// Different terms as the index has them, each with a factor.
+    pub terms: Vec<(String, f32)>,
+    /// Terms that count as one, such as those that a prefix stands for.
+    pub groups: Vec<Vec<String>>,
+    /// Each counts like a term that stands once wherever the phrase does.
+    pub phrases: Vec<Phrase>,
+    pub settings: Bm25Settings,
+}
+
+impl TextQuery {
+    /// Terms that all count alike.
+    pub fn of(terms: &[String]) -> TextQuery {
+        TextQuery { terms: terms.iter().map(|term| (term.clone(), 1.0)).collect(), ..TextQuery::default() }
+    }
+}
+
+/// What a prefix stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expansion {
+    /// At most [`PREFIX_TERMS_MAX`], in the order of the alphabet.
+    pub terms: Vec<String>,
+    /// How many there are.
+    pub known: usize,
+}
+
+/// The index of chunks, opened for searching.
+pub struct TextIndex(Opened);
 
 impl TextIndex {
     /// # Errors
     /// When the folder holds no index, or one of other fields.
     pub fn open(folder: &Path) -> Result<TextIndex, TextError> {
-        let index = Index::open_in_dir(folder)?;
-        register(&index);
-        let fields = Fields::of(&index.schema())?;
-        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        Ok(TextIndex { reader, fields })
+        Opened::open(Kind::Chunks, folder).map(TextIndex)
     }
 
     /// In how many chunks each term stands, whichever field.
@@ -111,157 +136,107 @@ impl TextIndex {
     /// # Errors
     /// What tantivy says.
     pub fn document_frequencies(&self, terms: &[String]) -> Result<Vec<u32>, TextError> {
-        let searcher = self.reader.searcher();
-        terms
-            .iter()
-            .map(|term| {
-                let in_body = searcher.doc_freq(&Term::from_field_text(self.fields.body, term))?;
-                let in_path = searcher.doc_freq(&Term::from_field_text(self.fields.path, term))?;
-                Ok(in_body.max(in_path) as u32)
-            })
-            .collect()
+        terms.iter().map(|term| self.0.document_frequency(term)).collect()
+    }
+
+    /// In how many chunks a term stands, whichever field.
+    ///
+    /// # Errors
+    /// What tantivy says.
+    pub fn document_frequency(&self, term: &str) -> Result<u32, TextError> {
+        self.0.document_frequency(term)
+    }
+
+    /// In how many chunks each term stands in one field, by its name; 0 for a field that
+    /// this index doesn't have.
+    ///
+    /// # Errors
+    /// What tantivy says.
+    pub fn frequencies_in(&self, field: &str, terms: &[String]) -> Result<Vec<u32>, TextError> {
+        self.0.frequencies_in(field, terms)
     }
 
     /// How many chunks there are.
     pub fn documents(&self) -> u64 {
-        self.reader.searcher().num_docs()
+        self.0.documents()
     }
 
-    /// The `depth` best chunks for any of the terms: Σ over terms and fields of
-    /// weight × BM25 (k1 = 1.2, b = 0.75; Robertson and Zaragoza 2009). `admitted`
-    /// decides by chunk id. No terms give no rows.
+    /// The `depth` best chunks, best first, equal scores by id:
+    ///
+    /// Σ over fields, terms, groups and phrases of
+    /// weight × ln(1 + (N − n + ½) / (n + ½)) × tf / (tf + k1 · (1 − b + b · length / mean length)),
+    ///
+    /// BM25 as Lucene has it (Robertson and Zaragoza 2009; Kamphuis et al. 2020), with
+    /// exact lengths, summed over the fields. `admits` decides by chunk id. Nothing to
+    /// search gives no rows. Of more than [`TERMS_MAX`] terms the rarest are searched.
     ///
     /// # Errors
     /// What tantivy says.
-    pub fn search(
-        &self,
-        terms: &[String],
-        depth: usize,
-        admitted: Option<Arc<dyn Fn(u64) -> bool + Send + Sync>>,
-    ) -> Result<Vec<(ChunkId, f32)>, TextError> {
-        if terms.is_empty() || depth == 0 {
-            return Ok(Vec::new());
+    pub fn search(&self, query: &TextQuery, depth: usize, admits: Option<&Admits>) -> Result<Vec<(ChunkId, f32)>, TextError> {
+        Ok(self.0.search(query, depth, admits)?.into_iter().map(|(id, score)| (ChunkId(id), score)).collect())
+    }
+
+    /// The chunks that hold a phrase in text, names or path, ascending.
+    ///
+    /// # Errors
+    /// What tantivy says.
+    pub fn holding(&self, phrase: &Phrase) -> Result<Vec<ChunkId>, TextError> {
+        Ok(self.0.holding(phrase)?.into_iter().map(ChunkId).collect())
+    }
+
+    /// The terms that begin with `prefix`, whatever its case. English words are in the
+    /// index without their endings: the stem of the prefix belongs to them, so that
+    /// `parse*` finds `parse`.
+    ///
+    /// # Errors
+    /// What tantivy says.
+    pub fn expand(&self, prefix: &str) -> Result<Expansion, TextError> {
+        let lower = prefix.trim_start_matches('_').to_lowercase();
+        let mut known = self.0.beginning_with(&lower)?;
+        let stem = Tokenizer::default().stem(&lower);
+        if !known.contains_key(&stem) {
+            let frequency = self.0.document_frequency(&stem)?;
+            if frequency > 0 {
+                known.insert(stem, frequency);
+            }
         }
-        let searcher = self.reader.searcher();
-        let query = self.query(terms)?;
-        let top = TopDocs::with_limit(depth).order_by_score();
-        let hits = match admitted {
-            None => searcher.search(&query, &top)?,
-            Some(admitted) => searcher.search(&query, &FilterCollector::new("id".into(), move |id: u64| admitted(id), top))?,
+        let all = known.len();
+        let mut terms: Vec<(u32, String)> = known.into_iter().map(|(term, frequency)| (frequency, term)).collect();
+        if all > PREFIX_TERMS_MAX {
+            terms.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            terms.truncate(PREFIX_TERMS_MAX);
+        }
+        let mut terms: Vec<String> = terms.into_iter().map(|(_, term)| term).collect();
+        terms.sort_unstable();
+        Ok(Expansion { terms, known: all })
+    }
+}
+
+/// The index of whole files, opened for searching.
+pub struct FileIndex(Opened);
+
+impl FileIndex {
+    /// # Errors
+    /// When the folder holds no index, or one of other fields.
+    pub fn open(folder: &Path) -> Result<FileIndex, TextError> {
+        Opened::open(Kind::Files, folder).map(FileIndex)
+    }
+
+    /// The `depth` best files by their first chunk, best first, equal scores by its id;
+    /// scored as [`TextIndex::search`] scores chunks. `admits` decides by that id. Phrases
+    /// are left aside.
+    ///
+    /// # Errors
+    /// What tantivy says.
+    pub fn search(&self, query: &TextQuery, depth: usize, admits: Option<&Admits>) -> Result<Vec<(ChunkId, f32)>, TextError> {
+        let rows = if query.phrases.is_empty() {
+            self.0.search(query, depth, admits)?
+        } else {
+            self.0.search(&TextQuery { phrases: Vec::new(), ..query.clone() }, depth, admits)?
         };
-        hits.into_iter()
-            .map(|(score, address)| {
-                let ids = searcher.segment_reader(address.segment_ord).fast_fields().u64("id")?;
-                Ok((ChunkId(ids.first(address.doc_id).unwrap_or_default()), score))
-            })
-            .collect()
-    }
-
-    fn query(&self, terms: &[String]) -> Result<BooleanQuery, TextError> {
-        let mut terms: Vec<(u32, &String)> = self.document_frequencies(terms)?.into_iter().zip(terms).collect();
-        if terms.len() > TERMS_MAX {
-            terms.sort();
-            terms.truncate(TERMS_MAX);
-        }
-        let weights = [(self.fields.body, 1.0), (self.fields.names, NAMES_WEIGHT), (self.fields.path, PATH_WEIGHT)];
-        let clauses = terms
-            .iter()
-            .flat_map(|(_, term)| {
-                weights.iter().map(move |(field, weight)| {
-                    let term = TermQuery::new(Term::from_field_text(*field, term), IndexRecordOption::WithFreqs);
-                    (Occur::Should, Box::new(BoostQuery::new(Box::new(term), *weight)) as Box<dyn Query>)
-                })
-            })
-            .collect();
-        Ok(BooleanQuery::new(clauses))
-    }
-}
-
-fn schema() -> (Schema, Fields) {
-    let mut builder = Schema::builder();
-    let words = || {
-        TextOptions::default()
-            .set_indexing_options(TextFieldIndexing::default().set_tokenizer(TOKENIZER).set_index_option(IndexRecordOption::WithFreqs))
-    };
-    let fields = Fields {
-        id: builder.add_u64_field("id", FAST | INDEXED),
-        body: builder.add_text_field("body", words()),
-        names: builder.add_text_field("names", words()),
-        path: builder.add_text_field("path", words()),
-    };
-    (builder.build(), fields)
-}
-
-fn register(index: &Index) {
-    index.tokenizers().register(TOKENIZER, TextAnalyzer::builder(Adapter::default()).build());
-}
-
-/// Our tokenizer in tantivy's terms.
-#[derive(Clone, Default)]
-struct Adapter {
-    tokens: Vec<Token>,
-    tokenizer: Tokenizer,
-}
-
-struct Stream<'a> {
-    tokens: &'a mut Vec<Token>,
-    at: usize,
-}
-
-impl tantivy::tokenizer::Tokenizer for Adapter {
-    type TokenStream<'a> = Stream<'a>;
-
-    fn token_stream<'a>(&'a mut self, text: &'a str) -> Stream<'a> {
-        self.tokens.clear();
-        let tokens = &mut self.tokens;
-        self.tokenizer.terms(text, &mut |term, position| {
-            tokens.push(Token { position, text: term.to_owned(), ..Token::default() });
-        });
-        Stream { tokens, at: 0 }
-    }
-}
-
-impl TokenStream for Stream<'_> {
-    fn advance(&mut self) -> bool {
-        self.at += 1;
-        self.at <= self.tokens.len()
-    }
-
-    fn token(&self) -> &Token {
-        &self.tokens[self.at - 1]
-    }
-
-    fn token_mut(&mut self) -> &mut Token {
-        &mut self.tokens[self.at - 1]
+        Ok(rows.into_iter().map(|(first, score)| (ChunkId(first), score)).collect())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_paths_count_and_filters_hold() {
-        let folder = tempfile::tempdir().unwrap();
-        let document = |id, text, names, path| TextDocument { id: ChunkId(id), text, names, path };
-        let documents = [
-            document(0, "fn route_layer() { layer }", "Router::route_layer", "src/routing.rs"),
-            document(1, "calls route_layer here and there and everywhere", "", "src/main.rs"),
-            document(2, "nothing of interest", "", "docs/layer.md"),
-        ];
-        build(folder.path(), documents.into_iter(), &|_| {}).unwrap();
-        let index = TextIndex::open(folder.path()).unwrap();
-        assert_eq!(index.documents(), 3);
-        let ids = |terms: &[&str], depth, admitted| {
-            let terms: Vec<String> = terms.iter().map(|term| (*term).to_owned()).collect();
-            index.search(&terms, depth, admitted).unwrap().into_iter().map(|(id, _)| id.0).collect::<Vec<_>>()
-        };
-        assert_eq!(ids(&["layer"], 10, None), [0, 1, 2]);
-        assert_eq!(ids(&["route_layer"], 10, None), [0, 1]);
-        assert_eq!(ids(&["layer"], 10, Some(Arc::new(|id| id != 0))), [1, 2]);
-        assert_eq!(ids(&["layer"], 1, None), [0]);
-        assert_eq!(ids(&["unheard"], 10, None), [] as [u64; 0]);
-        assert_eq!(ids(&[], 10, None), [] as [u64; 0]);
-        assert_eq!(index.document_frequencies(&["layer".into(), "unheard".into()]).unwrap(), [2, 0]);
-    }
-}
+mod tests;

@@ -2,42 +2,49 @@
 //! switch. Where little has changed, the parts are those of the last one, brought up to date
 //! (`update.rs`).
 
-use std::collections::HashSet;
-use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
-use super::catalog::{FileRow, NewChunk};
-use super::chunk::ChunkLimits;
+use super::chunk::{ChunkLimits, Language};
 use super::data_dir::{BuildLock, DataDir, DataDirError};
-use super::dense::{ChunkSet, VectorRows, stored_vectors, write_ids};
+use super::dense::{ChunkSet, VectorRows, stored_vectors};
+use super::documents::{DocumentsError, DocumentsFile, RecordRules, check_files};
 use super::link::LinkError;
-use super::manifest::{
-    Base, CATALOG_FILE, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FORMAT, LSA_FILE, Manifest, RootInfo, TEXT_FOLDER,
-};
+use super::manifest::{Counts, DenseInfo, FORMAT, Manifest, RootInfo};
 use super::previous::Before;
-use super::read::{Previous, Reading, read_all};
+use super::read::{Previous, Reading, RecordFiles, read_all, read_records};
 use super::roots::{ask_git, describe_roots};
 use super::scan::{ScanError, ScanLimits, scan};
 use super::snapshot::OpenError;
 use super::tokenize::TOKENIZER_VERSION;
 use super::update::{plan, write_update};
+use super::whole::write_parts;
 use crate::code::git::GitLimits;
-use crate::engines::duckdb::{CatalogError, CatalogWriter};
-use crate::engines::faiss::{FaissError, VectorIndex};
-use crate::engines::text::{self, TextDocument, TextError};
-use crate::models::builtin::BuiltinEmbedder;
-use crate::models::vllm::VllmEmbedder;
-use crate::models::{Embedder, EmbedderSettings};
+use crate::engines::duckdb::CatalogError;
+use crate::engines::faiss::FaissError;
+use crate::engines::text::TextError;
+use crate::models::EmbedderSettings;
 use crate::types::ChunkId;
 
 pub use super::update::UpdateLimits;
 
-/// What to index and how.
+/// Bytes of a record's title; longer ones are texts.
+const TITLE_BYTES_MAX: usize = 1_000;
+
+/// What to index.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    pub folders: Vec<PathBuf>,
+    /// Files of records, see [`super::documents`].
+    pub documents: Vec<PathBuf>,
+    /// The language of records that tell none by `language` or `path`.
+    pub documents_language: Option<Language>,
+}
+
+/// How to index it.
 #[derive(Clone, Debug)]
 pub struct BuildSettings {
     pub scan: ScanLimits,
@@ -95,6 +102,8 @@ pub enum BuildError {
     #[error(transparent)]
     Scan(#[from] ScanError),
     #[error(transparent)]
+    Documents(#[from] DocumentsError),
+    #[error(transparent)]
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Text(#[from] TextError),
@@ -123,14 +132,14 @@ pub(super) struct Job<'a> {
     pub progress: &'a Progress<'a>,
 }
 
-/// Brings the index of a data directory up to date with `roots`. Blocks; needs a
-/// tokio runtime around it for remote embedders.
+/// Brings the index of a data directory up to date with its sources: folders are the first roots, in their order,
+/// files of records the last. Blocks; needs a tokio runtime around it for remote embedders.
 ///
 /// # Errors
 /// [`BuildError`]; nothing that serves is touched then.
 pub fn build(
     data: &DataDir,
-    roots: &[PathBuf],
+    sources: &Sources,
     settings: &BuildSettings,
     runtime: &tokio::runtime::Handle,
     progress: &Progress,
@@ -144,13 +153,13 @@ pub fn build(
     let before = found.filter(|found| !settings.rebuild && found.manifest.settings == shape).map(Before::open);
     let before = before.and_then(|before| before.map_err(|error| not_taken_over(&error)).ok());
     if let Some(before) = before {
-        match build_on(data, &lock, roots, Some(&before), next_chunk_id, &job) {
+        match build_on(data, &lock, sources, Some(&before), next_chunk_id, &job) {
             // What can be wrong with a build from nothing is told by that.
-            Err(error) if !matches!(error, BuildError::Scan(_) | BuildError::DataDir(_)) => not_taken_over(&error),
+            Err(error) if !matches!(error, BuildError::Scan(_) | BuildError::Documents(_) | BuildError::DataDir(_)) => not_taken_over(&error),
             outcome => return outcome,
         }
     }
-    build_on(data, &lock, roots, None, next_chunk_id, &job)
+    build_on(data, &lock, sources, None, next_chunk_id, &job)
 }
 
 fn not_taken_over(error: &dyn std::fmt::Display) {
@@ -161,7 +170,7 @@ fn not_taken_over(error: &dyn std::fmt::Display) {
 fn build_on(
     data: &DataDir,
     lock: &BuildLock,
-    roots: &[PathBuf],
+    sources: &Sources,
     before: Option<&Before>,
     next_chunk_id: u64,
     job: &Job,
@@ -171,20 +180,20 @@ fn build_on(
     let (sender, scanned) = std::sync::mpsc::channel();
     let (read, asked) = std::thread::scope(|scope| {
         // The work tree's state takes git about as long as the reading takes.
-        let asked = scope.spawn(move || ask_git(roots, scanned, &settings.git));
-        let read = read_roots(roots, before, next_chunk_id, job, sender);
+        let asked = scope.spawn(move || ask_git(&sources.folders, scanned, &settings.git));
+        let read = read_sources(sources, before, next_chunk_id, job, sender);
         (read, asked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let (roots, mut reading) = read?;
-    let mut warnings = Vec::new();
+    let Sought { roots, documents, mut reading, said } = read?;
+    let mut warnings = said.clone();
     progress(Phase::Git, 0, roots.len());
-    let infos = describe_roots(&roots, asked, before, &mut reading, &settings.git, &mut warnings);
+    let infos = describe_roots(&roots, &documents, asked, before, &mut reading, &settings.git, &mut warnings);
     let fallbacks = reading.files.iter().filter(|file| file.row.fallback).count() as u64;
     if fallbacks > 0 {
         warnings.push(format!("{fallbacks} files did not parse and were cut into windows of lines"));
     }
     let shape = settings_text(settings);
-    let fingerprint = fingerprint(&shape, &infos, &reading);
+    let fingerprint = fingerprint(&shape, &infos, &reading, &said);
     let report = |manifest, built, reading: &Reading| BuildReport {
         manifest,
         built,
@@ -220,6 +229,7 @@ fn build_on(
         fingerprint,
         counts: Counts {
             files: reading.files.len() as u64,
+            documents: reading.files.iter().filter(|file| file.row.document.is_some()).count() as u64,
             skipped: reading.skipped.len() as u64,
             chunks: parts.chunks as u64,
             embedded: parts.dense.as_ref().map_or(0, DenseInfo::searched) as u64,
@@ -237,30 +247,45 @@ fn build_on(
     Ok(report(manifest, true, &reading))
 }
 
-/// Scans and reads: the roots as absolute paths, and their files. Tells what was scanned
-/// when there is no generation before, whose files would be enough to know.
-fn read_roots(
-    roots: &[PathBuf],
+/// What the sources have.
+struct Sought {
+    /// The folders as absolute paths; files of records are the roots after them.
+    roots: Vec<PathBuf>,
+    documents: Vec<DocumentsFile>,
+    reading: Reading,
+    /// What is to be said about files of records.
+    said: Vec<String>,
+}
+
+/// Scans and reads. Tells what was scanned of the folders when there is no generation
+/// before, whose files would be enough to know.
+fn read_sources(
+    sources: &Sources,
     before: Option<&Before>,
     next_chunk_id: u64,
     job: &Job,
     tell: Sender<Vec<(usize, String)>>,
-) -> Result<(Vec<PathBuf>, Reading), BuildError> {
+) -> Result<Sought, BuildError> {
     let (settings, progress) = (job.settings, job.progress);
-    let scanned = scan(roots, &settings.scan, &|done| progress(Phase::Scan, done, 0))?;
+    let documents = check_files(&sources.documents)?;
+    let scanned = scan(&sources.folders, &settings.scan, &|done| progress(Phase::Scan, done, 0))?;
     if before.is_none() {
         // Nobody listens any more when git had nothing to say.
         let _ = tell.send(scanned.files.iter().map(|file| (file.root, file.path.clone())).collect());
     }
     drop(tell);
-    let roots = absolute(roots)?;
+    let roots = absolute(&sources.folders)?;
     let previous = before.map_or_else(Previous::default, Before::known);
-    let previous = Previous { next_chunk_id, ..previous };
+    let mut previous = Previous { next_chunk_id, ..previous };
+    let known_records = std::mem::take(&mut previous.records);
     let total = scanned.files.len();
-    let reading = read_all(&roots, &scanned.files, &scanned.skipped, previous, (&settings.scan, &settings.chunks), &|done| {
+    let mut reading = read_all(&roots, &scanned.files, &scanned.skipped, previous, (&settings.scan, &settings.chunks), &|done| {
         progress(Phase::Read, done, total)
     });
-    Ok((roots, reading))
+    let rules = record_rules(sources, settings);
+    let records = RecordFiles { files: &documents, first_root: roots.len(), rules: &rules, limits: &settings.chunks };
+    let said = read_records(&mut reading, &records, known_records, &|done| progress(Phase::Read, total + done, 0))?;
+    Ok(Sought { roots, documents, reading, said })
 }
 
 fn changes(before: Option<&Before>, reading: &Reading) -> ChunkChanges {
@@ -271,6 +296,16 @@ fn changes(before: Option<&Before>, reading: &Reading) -> ChunkChanges {
 
 fn absolute(roots: &[PathBuf]) -> Result<Vec<PathBuf>, BuildError> {
     roots.iter().map(|root| std::fs::canonicalize(root).map_err(|error| BuildError::Io { path: root.clone(), error })).collect()
+}
+
+fn record_rules(sources: &Sources, settings: &BuildSettings) -> RecordRules {
+    RecordRules {
+        text_bytes_max: settings.scan.file_bytes_max,
+        // The title stands at the head of the first chunk.
+        title_bytes_max: TITLE_BYTES_MAX.min(settings.chunks.bytes_max / 2),
+        records_max: settings.scan.files_max,
+        language: sources.documents_language,
+    }
 }
 
 /// Everything that shapes chunks, terms and vectors, as one line.
@@ -298,18 +333,19 @@ fn is_complete(manifest: &Manifest, settings: &BuildSettings) -> bool {
 fn vectors_to_keep(before: &Before, roots: &[RootInfo], reading: &Reading, settings: &BuildSettings) -> VectorRows {
     let last = before.manifest();
     // Paths are embedded as clients see them.
-    let same_roots = last.roots.iter().map(|root| (&root.path, &root.name)).eq(roots.iter().map(|root| (&root.path, &root.name)));
-    let (EmbedderSettings::Vllm(_), Some(info), true) = (&settings.embedder, &last.dense, same_roots) else {
+    let (EmbedderSettings::Vllm(_), Some(info), true) = (&settings.embedder, &last.dense, before.has_roots(roots)) else {
         return VectorRows::default();
     };
-    let kept = ChunkSet::of(reading.files.iter().filter(|file| file.kept).map(|file| file.span));
+    let moved = before.moved(reading);
+    let kept = ChunkSet::of(reading.files.iter().filter(|file| file.kept && !moved.contains(&file.span.first)).map(|file| file.span));
     stored_vectors(&before.checked.folder, info, &|id| kept.contains(id)).unwrap_or_else(|error| {
         tracing::warn!(%error, "the last index's vectors can't be read; every chunk is embedded anew");
         VectorRows::default()
     })
 }
 
-fn fingerprint(settings: &str, roots: &[RootInfo], reading: &Reading) -> String {
+/// `said` is what is to be said about files of records.
+fn fingerprint(settings: &str, roots: &[RootInfo], reading: &Reading, said: &[String]) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
@@ -327,74 +363,17 @@ fn fingerprint(settings: &str, roots: &[RootInfo], reading: &Reading) -> String 
         add(&file.row.path);
         add(&file.row.content_hash);
         add(file.row.commit.as_deref().unwrap_or_default());
+        if let Some(id) = &file.row.document {
+            add(id);
+            add(&format!("{:?}", file.row.commit_time_s));
+        }
     }
     for skipped in &reading.skipped {
         add(&skipped.path);
         add(&skipped.reason);
     }
+    said.iter().for_each(|sentence| add(sentence));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What was written.
-pub(super) struct Parts {
-    pub chunks: usize,
-    pub base: Option<Base>,
-    pub dense: Option<DenseInfo>,
-}
-
-/// Writes catalog, text index and vectors, the first two beside the third. All files have
-/// their chunks.
-fn write_parts(
-    folder: &Path,
-    roots: &[RootInfo],
-    reading: &Reading,
-    stored: VectorRows,
-    job: &Job,
-    warnings: &mut Vec<String>,
-) -> Result<Parts, BuildError> {
-    let progress = job.progress;
-    let chunks: Vec<(&FileRow, &NewChunk)> =
-        reading.files.iter().flat_map(|file| file.chunks.iter().map(move |chunk| (&file.row, chunk))).collect();
-    let paths: Vec<String> = reading.files.iter().map(|file| display_path(roots, file.row.root, &file.row.path)).collect();
-    let catalog = || -> Result<(), BuildError> {
-        progress(Phase::Catalog, 0, chunks.len());
-        let writer = CatalogWriter::create(&folder.join(CATALOG_FILE))?;
-        writer.write_files(reading.files.iter().map(|file| (&file.row, file.span)))?;
-        // By id, so that an id's rows are found without reading the others.
-        let mut by_id: Vec<&NewChunk> = chunks.iter().map(|(_, chunk)| *chunk).collect();
-        by_id.sort_by_key(|chunk| chunk.id);
-        writer.write_chunks(by_id.into_iter())?;
-        writer.write_skipped(&reading.skipped)?;
-        writer.finish()?;
-        progress(Phase::Catalog, chunks.len(), chunks.len());
-        Ok(())
-    };
-    let text_index = || -> Result<(), BuildError> {
-        let target = folder.join(TEXT_FOLDER);
-        std::fs::create_dir_all(&target).map_err(|error| BuildError::Io { path: target.clone(), error })?;
-        let names: Vec<String> = chunks.iter().map(|(_, chunk)| document_names(chunk)).collect();
-        let documents = chunks.iter().zip(&names).map(|((file, chunk), names)| TextDocument {
-            id: chunk.id,
-            text: &chunk.text,
-            names,
-            path: &paths[file.id as usize],
-        });
-        text::build(&target, documents, &|done| progress(Phase::Text, done, chunks.len()))?;
-        Ok(())
-    };
-    let (written, dense) = std::thread::scope(|scope| {
-        let others = scope.spawn(|| text_index().and_then(|()| catalog()));
-        let dense = write_dense(folder, &chunks, &paths, stored, job, warnings);
-        // A panic in the thread goes on in this one.
-        (others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), dense)
-    });
-    written?;
-    Ok(Parts { chunks: chunks.len(), base: None, dense: dense? })
-}
-
-/// What stands in the text index's field of names.
-pub(super) fn document_names(chunk: &NewChunk) -> String {
-    format!("{} {}", chunk.symbol.as_deref().unwrap_or_default(), chunk.definitions)
 }
 
 /// What a client sees of a path: with the root's name when there are several.
@@ -403,96 +382,4 @@ pub fn display_path(roots: &[RootInfo], root: u32, path: &str) -> String {
         Some(info) if roots.len() > 1 => format!("{}/{path}", info.name),
         _ => path.to_owned(),
     }
-}
-
-/// Embeds every chunk that `stored` has no vector of, and writes the vector index. An
-/// embedder that has nothing to learn from, or doesn't answer, leaves the generation
-/// without those vectors, and a warning.
-fn write_dense(
-    folder: &Path,
-    chunks: &[(&FileRow, &NewChunk)],
-    paths: &[String],
-    stored: VectorRows,
-    job: &Job,
-    warnings: &mut Vec<String>,
-) -> Result<Option<DenseInfo>, BuildError> {
-    let (settings, runtime, progress) = (&job.settings.embedder, job.runtime, job.progress);
-    if chunks.is_empty() || matches!(settings, EmbedderSettings::Off) {
-        return Ok(None);
-    }
-    let has_vector: HashSet<ChunkId> = stored.ids.iter().copied().collect();
-    let wanted: Vec<&(&FileRow, &NewChunk)> = chunks.iter().filter(|(_, chunk)| !has_vector.contains(&chunk.id)).collect();
-    let passages: Vec<String> = wanted.iter().map(|(file, chunk)| format!("{}\n{}", paths[file.id as usize], chunk.text)).collect();
-    let passages: Vec<&str> = passages.iter().map(String::as_str).collect();
-    let io = |path: &Path, error: std::io::Error| BuildError::Io { path: path.into(), error };
-    let dense = folder.join("dense");
-    std::fs::create_dir_all(&dense).map_err(|error| io(&dense, error))?;
-    let embedder: Result<Box<dyn Embedder>, String> = match settings {
-        EmbedderSettings::Off => return Ok(None),
-        EmbedderSettings::Builtin(options) => {
-            progress(Phase::Train, 0, passages.len());
-            let builtin = match BuiltinEmbedder::train(&passages, options) {
-                Ok(builtin) => builtin,
-                Err(error) => {
-                    warnings.push(format!("no vectors: {error}"));
-                    return Ok(None);
-                }
-            };
-            progress(Phase::Train, passages.len(), passages.len());
-            let path = folder.join(LSA_FILE);
-            let mut file = BufWriter::new(std::fs::File::create(&path).map_err(|error| io(&path, error))?);
-            builtin.model().write_to(&mut file).and_then(|()| file.flush()).map_err(|error| io(&path, error))?;
-            Ok(Box::new(builtin))
-        }
-        EmbedderSettings::Vllm(vllm) => match runtime.block_on(VllmEmbedder::connect(vllm.clone())) {
-            Ok(remote) => Ok(Box::new(remote)),
-            Err(error) => Err(error.to_string()),
-        },
-    };
-    let done = AtomicUsize::new(0);
-    let on_progress = |count: usize| {
-        // Batches may finish out of order; the bar only goes forward.
-        let most = done.fetch_max(count, Ordering::Relaxed).max(count);
-        progress(Phase::Embed, most, passages.len());
-    };
-    let embedded = embedder.and_then(|embedder| {
-        let rows = runtime.block_on(embedder.embed_passages(&passages, &on_progress)).map_err(|error| error.to_string())?;
-        Ok((embedder.info(), rows))
-    });
-    let (mut rows, mut pending) = (stored, 0);
-    let (kind, model, dimension) = match embedded {
-        Ok((info, vectors)) => {
-            if rows.vectors.len() != rows.ids.len() * info.dimension {
-                return Err(BuildError::Last(format!("{} now gives vectors of {}", info.model, info.dimension)));
-            }
-            rows.take_embedded(wanted.iter().map(|(_, chunk)| chunk.id), &vectors, info.dimension);
-            (info.kind.to_owned(), info.model, info.dimension)
-        }
-        Err(error) => {
-            pending = wanted.len();
-            warnings.push(format!("no vectors{}: {error}; run `spanloom index` again when it is back", of_some(pending, chunks.len())));
-            let EmbedderSettings::Vllm(vllm) = settings else { return Ok(None) };
-            ("vllm".to_owned(), vllm.model.clone(), rows.vectors.len() / rows.ids.len().max(1))
-        }
-    };
-    if rows.ids.is_empty() {
-        if pending == 0 {
-            warnings.push("no vectors: no chunk holds a term that the embedding knows".into());
-        }
-        return Ok(None);
-    }
-    let index = VectorIndex::build(&rows.vectors, dimension)?;
-    index.write(&folder.join(FAISS_FILE))?;
-    let path = folder.join(DENSE_IDS_FILE);
-    write_ids(&path, &rows.ids).map_err(|error| io(&path, error))?;
-    let unembedded = chunks.len() - rows.ids.len() - pending;
-    if unembedded > 0 {
-        warnings.push(format!("{unembedded} chunks hold no term that the embedding knows and have no vector"));
-    }
-    Ok(Some(DenseInfo { embedder: kind, model, index: index.info().clone(), removed: 0, secondary: 0, pending }))
-}
-
-/// " for 3 chunks", unless that is all of them.
-fn of_some(count: usize, all: usize) -> String {
-    if count < all { format!(" for {count} chunks") } else { String::new() }
 }

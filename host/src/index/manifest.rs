@@ -17,7 +17,9 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 pub const CATALOG_FILE: &str = "catalog.duckdb";
 /// Of an updated generation: the catalog that was written whole.
 pub const BASE_CATALOG_FILE: &str = "base/catalog.duckdb";
+pub const STANDINGS_FILE: &str = "standings.bin";
 pub const TEXT_FOLDER: &str = "text";
+pub const FILES_FOLDER: &str = "files";
 pub const FAISS_FILE: &str = "dense/index.faiss";
 pub const DENSE_IDS_FILE: &str = "dense/chunk_ids.bin";
 /// Of an updated generation: row-major 32-bit floats, little endian, and their chunks.
@@ -69,12 +71,24 @@ pub struct Base {
     pub added: u64,
 }
 
-/// One indexed folder.
+/// What a root is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootKind {
+    #[default]
+    Folder,
+    /// A file of records.
+    Documents,
+}
+
+/// One indexed folder or file of records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RootInfo {
     /// Absolute.
     pub path: PathBuf,
+    #[serde(default)]
+    pub kind: RootKind,
     /// Put before paths when there are several roots.
     pub name: String,
     pub commit: Option<String>,
@@ -88,7 +102,11 @@ pub struct RootInfo {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
+    /// Files and records.
     pub files: u64,
+    /// The records among them.
+    #[serde(default)]
+    pub documents: u64,
     pub skipped: u64,
     pub chunks: u64,
     pub embedded: u64,

@@ -1,10 +1,10 @@
 //! The last generation, as far as the next one builds on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::catalog::{ChunkSpan, FileRow, NewChunk};
-use super::manifest::{CheckedManifest, Manifest};
+use super::manifest::{CheckedManifest, Manifest, RootInfo};
 use super::read::{Previous, Reading};
 use super::snapshot::open_catalog;
 use crate::code::git::{FileCommit, GitLimits, KnownCommits};
@@ -35,12 +35,18 @@ impl Before {
     /// Its files, for the comparison with those that are there now.
     pub fn known(&self) -> Previous {
         let roots = &self.manifest().roots;
-        let known = |(file, span): &(FileRow, ChunkSpan)| {
-            let root = roots.get(file.root as usize)?.path.to_string_lossy().into_owned();
-            Some(((root, file.path.clone()), (file.clone(), *span)))
-        };
+        let (mut files, mut records) = (HashMap::new(), HashMap::new());
+        for (file, span) in &self.files {
+            let Some(root) = roots.get(file.root as usize) else { continue };
+            let root = root.path.to_string_lossy().into_owned();
+            match &file.document {
+                Some(id) => records.insert((root, id.clone()), (file.clone(), *span)),
+                None => files.insert((root, file.path.clone()), (file.clone(), *span)),
+            };
+        }
         Previous {
-            files: self.files.iter().filter_map(known).collect(),
+            files,
+            records,
             created_ns: self.manifest().created_s.saturating_mul(1_000_000_000),
             next_chunk_id: self.manifest().next_chunk_id,
         }
@@ -55,6 +61,20 @@ impl Before {
         let files = self.files.iter().filter(|(file, _)| file.root as usize == number && file.document.is_none());
         let commit = |file: &FileRow| Some(FileCommit { commit: file.commit.clone()?, time_s: file.commit_time_s? });
         Some(KnownCommits { head: info.commit.clone()?, commits: files.map(|(file, _)| (file.path.clone(), commit(file))).collect() })
+    }
+
+    /// Whether clients see these roots as they saw those of the index.
+    pub fn has_roots(&self, roots: &[RootInfo]) -> bool {
+        let seen = |root: &RootInfo| (root.path.clone(), root.kind, root.name.clone());
+        self.manifest().roots.iter().map(seen).eq(roots.iter().map(seen))
+    }
+
+    /// The first chunks of records that were kept under another path.
+    pub fn moved(&self, reading: &Reading) -> HashSet<ChunkId> {
+        let records = self.files.iter().filter(|(file, span)| file.document.is_some() && span.count > 0);
+        let paths: HashMap<ChunkId, &str> = records.map(|(file, span)| (span.first, file.path.as_str())).collect();
+        let kept = reading.files.iter().filter(|file| file.kept && file.span.count > 0);
+        kept.filter(|file| paths.get(&file.span.first).is_some_and(|path| *path != file.row.path)).map(|file| file.span.first).collect()
     }
 
     /// The chunks that are not in the new generation any more.

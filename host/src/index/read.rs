@@ -1,16 +1,20 @@
 //! Reads and chunks the files of a scan, or takes over what the last generation has
 //! of files that did not change.
 
+mod records;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use super::catalog::{ChunkSpan, FileRow, NewChunk, SkippedRow};
-use super::chunk::{ChunkKind, ChunkLimits, Language, chunk_source};
+use super::chunk::{Chunk, ChunkKind, ChunkLimits, Language, chunk_source};
 use super::role::Role;
 use super::scan::{FileContent, ScanLimits, ScannedFile, Skipped, content_hash, read_file};
 use crate::types::ChunkId;
+
+pub use records::{KnownRecords, RecordFiles, read_records};
 
 /// A file this recently changed when the last index was made may have changed again
 /// within the same time stamp: it is compared by content.
@@ -24,6 +28,8 @@ pub type Known = (FileRow, ChunkSpan);
 pub struct Previous {
     /// Key: (absolute root, path within).
     pub files: HashMap<(String, String), Known>,
+    /// Key: (absolute file, id of the record).
+    pub records: KnownRecords,
     /// When it was made, in nanoseconds since 1970.
     pub created_ns: i64,
     pub next_chunk_id: u64,
@@ -50,10 +56,16 @@ pub struct Reading {
 }
 
 enum Outcome {
-    Kept(FileRow, ChunkSpan),
-    /// Chunks have no ids yet.
-    Fresh(FileRow, Vec<NewChunk>),
+    Read(FileRow, Content),
     Skipped(SkippedRow),
+}
+
+/// The chunks of a file.
+enum Content {
+    /// Those of the last generation.
+    Kept(ChunkSpan),
+    /// New ones, without ids yet.
+    Fresh(Vec<NewChunk>),
 }
 
 /// Reads what changed, in parallel, and gives new chunks their ids in order.
@@ -90,25 +102,31 @@ pub fn read_all(
         detail: skipped.detail.clone(),
     }));
     for outcome in outcomes {
-        let id = reading.files.len() as u32;
-        let (row, span, chunks, kept) = match outcome {
-            Outcome::Skipped(row) => {
-                reading.skipped.push(row);
-                continue;
-            }
-            Outcome::Kept(row, span) => (row, span, Vec::new(), true),
-            Outcome::Fresh(row, mut chunks) => {
-                let span = ChunkSpan { first: ChunkId(reading.next_chunk_id), count: chunks.len() as u32 };
+        match outcome {
+            Outcome::Skipped(row) => reading.skipped.push(row),
+            Outcome::Read(row, content) => reading.push(row, content),
+        }
+    }
+    reading
+}
+
+impl Reading {
+    /// Takes a file in as the next one. New chunks get their ids, in one run.
+    fn push(&mut self, row: FileRow, content: Content) {
+        let id = self.files.len() as u32;
+        let (span, chunks, kept) = match content {
+            Content::Kept(span) => (span, Vec::new(), true),
+            Content::Fresh(mut chunks) => {
+                let span = ChunkSpan { first: ChunkId(self.next_chunk_id), count: chunks.len() as u32 };
                 for (chunk, chunk_id) in chunks.iter_mut().zip(span.ids()) {
                     (chunk.id, chunk.file) = (chunk_id, id);
                 }
-                reading.next_chunk_id += chunks.len() as u64;
-                (row, span, chunks, false)
+                self.next_chunk_id += chunks.len() as u64;
+                (span, chunks, false)
             }
         };
-        reading.files.push(ReadFile { row: FileRow { id, ..row }, span, chunks, kept });
+        self.files.push(ReadFile { row: FileRow { id, ..row }, span, chunks, kept });
     }
-    reading
 }
 
 fn read_one(
@@ -122,7 +140,7 @@ fn read_one(
     let same_stat =
         |row: &FileRow| row.size_bytes == file.size_bytes && row.modified_ns == file.modified_ns && row.modified_ns < previous_ns - RACY_NS;
     let known = match known {
-        Some((row, span)) if same_stat(&row) => return Outcome::Kept(FileRow { root: root_number, ..row }, span),
+        Some((row, span)) if same_stat(&row) => return Outcome::Read(FileRow { root: root_number, ..row }, Content::Kept(span)),
         other => other,
     };
     let text = match read_file(root, file, scan_limits) {
@@ -131,7 +149,7 @@ fn read_one(
             return Outcome::Skipped(SkippedRow { root: root_number, path: file.path.clone(), reason: reason.as_str().into(), detail });
         }
     };
-    let language = Language::of_path(&file.path);
+    let language = Language::of(&file.path, &text);
     let row = FileRow {
         id: 0,
         root: root_number,
@@ -147,30 +165,29 @@ fn read_one(
         document: None,
     };
     if let Some((before, span)) = known.filter(|(before, _)| before.content_hash == row.content_hash) {
-        return Outcome::Kept(
-            FileRow { commit: before.commit, commit_time_s: before.commit_time_s, fallback: before.fallback, ..row },
-            span,
-        );
+        let row = FileRow { commit: before.commit, commit_time_s: before.commit_time_s, fallback: before.fallback, ..row };
+        return Outcome::Read(row, Content::Kept(span));
     }
     let chunked = chunk_source(language, &text, chunk_limits);
     let row = FileRow { fallback: chunked.fallback.is_some() && language != Language::Markdown, ..row };
-    let chunks = chunked
-        .chunks
-        .into_iter()
-        .map(|chunk| NewChunk {
-            id: ChunkId(0),
-            file: 0,
-            start_line: chunk.start_line,
-            end_line: chunk.end_line,
-            symbol: chunk.symbol,
-            kind: kind_name(chunk.kind).into(),
-            definitions: chunk.definitions.join(" "),
-            comments: chunk.comments,
-            calls: chunk.calls.join(" "),
-            text: chunk.text,
-        })
-        .collect();
-    Outcome::Fresh(row, chunks)
+    let chunks = chunked.chunks.into_iter().map(new_chunk).collect();
+    Outcome::Read(row, Content::Fresh(chunks))
+}
+
+/// A chunk without its id and its file.
+fn new_chunk(chunk: Chunk) -> NewChunk {
+    NewChunk {
+        id: ChunkId(0),
+        file: 0,
+        start_line: chunk.start_line,
+        end_line: chunk.end_line,
+        symbol: chunk.symbol,
+        kind: kind_name(chunk.kind).into(),
+        definitions: chunk.definitions.join(" "),
+        comments: chunk.comments,
+        calls: chunk.calls.join(" "),
+        text: chunk.text,
+    }
 }
 
 fn kind_name(kind: ChunkKind) -> &'static str {

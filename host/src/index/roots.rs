@@ -1,10 +1,11 @@
 //! What is known of the roots: their names, and what git says of them and their files.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
-use super::manifest::RootInfo;
+use super::documents::DocumentsFile;
+use super::manifest::{RootInfo, RootKind};
 use super::previous::Before;
 use super::read::Reading;
 use crate::code::error::GitError;
@@ -29,23 +30,28 @@ pub(super) fn ask_git(roots: &[PathBuf], scanned: Receiver<Vec<(usize, String)>>
 }
 
 /// Puts each file's last commit into its row. Without git, or when its facts can't be
-/// had, files have no commit and a warning says so.
+/// had, files have no commit and a warning says so. Git is not asked about records.
 pub(super) fn describe_roots(
     roots: &[PathBuf],
+    documents: &[DocumentsFile],
     asked: Vec<Asked>,
     before: Option<&Before>,
     reading: &mut Reading,
     limits: &GitLimits,
     warnings: &mut Vec<String>,
 ) -> Vec<RootInfo> {
-    let names = root_names(roots);
+    let mut names = root_names(roots.iter().chain(documents.iter().map(|file| &file.path)));
+    let of_documents = names.split_off(roots.len());
+    let bare =
+        |path: &Path, kind, name| RootInfo { path: path.to_owned(), kind, name, commit: None, branch: None, dirty: false, commits_max: None };
+    let records = documents.iter().zip(of_documents).map(|(file, name)| bare(&file.path, RootKind::Documents, name));
     roots
         .iter()
         .zip(asked)
         .zip(names)
         .enumerate()
         .map(|(number, ((root, asked), name))| {
-            let mut info = RootInfo { path: root.clone(), name, commit: None, branch: None, dirty: false, commits_max: None };
+            let mut info = bare(root, RootKind::Folder, name);
             let paths: Vec<&str> =
                 reading.files.iter().filter(|file| file.row.root == number as u32).map(|file| file.row.path.as_str()).collect();
             let known = before.and_then(|before| before.known_commits(root, limits));
@@ -80,11 +86,12 @@ pub(super) fn describe_roots(
             info.commits_max = facts.is_lasting.then_some(limits.commits_max as u64);
             info
         })
+        .chain(records)
         .collect()
 }
 
 /// The last part of each root's path, made different where two are the same.
-fn root_names(roots: &[PathBuf]) -> Vec<String> {
+fn root_names<'a>(roots: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for root in roots {
         let base = root.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());

@@ -144,6 +144,8 @@ pub enum SkipReason {
     OutsideRoot,
     /// A pipe, socket or device.
     NotAFile,
+    /// A record without text, or of white space.
+    NoText,
 }
 
 impl SkipReason {
@@ -157,6 +159,7 @@ impl SkipReason {
             Self::BrokenSymlink => "broken_symlink",
             Self::OutsideRoot => "outside_root",
             Self::NotAFile => "not_a_file",
+            Self::NoText => "no_text",
         }
     }
 }

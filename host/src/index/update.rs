@@ -3,19 +3,23 @@
 //!
 //! The base is the last generation that was written whole. Its catalog, trained vectors and
 //! text segments stay as they are over any number of updates; every update writes the files'
-//! rows, the chunks and vectors that came after the base, and lists of deleted documents.
+//! rows, the chunks and vectors that came after the base, lists of deleted documents, and
+//! the standings of all chunks.
 
 use std::path::Path;
 
-use super::build::{BuildError, BuildSettings, Job, Parts, Phase, display_path, document_names};
+use super::build::{BuildError, BuildSettings, Job, Phase, display_path};
 use super::catalog::{ChunkSpan, FileRow, NewChunk};
 use super::dense::{ChunkSet, VectorRows, open_builtin, primary_ids, secondary_rows, write_secondary};
 use super::link::link_or_copy;
-use super::manifest::{BASE_CATALOG_FILE, Base, CATALOG_FILE, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, LSA_FILE, RootInfo, TEXT_FOLDER};
+use super::manifest::{
+    BASE_CATALOG_FILE, Base, CATALOG_FILE, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FILES_FOLDER, LSA_FILE, RootInfo, TEXT_FOLDER,
+};
 use super::previous::Before;
 use super::read::Reading;
-use crate::engines::duckdb::CatalogWriter;
-use crate::engines::text::{self, TextDocument};
+use super::whole::{Parts, document_names, file_document, passage, text_document, write_standings};
+use crate::engines::duckdb::{Catalog, CatalogWriter};
+use crate::engines::text;
 use crate::models::vllm::VllmEmbedder;
 use crate::models::{Embedder, EmbedderSettings};
 use crate::types::ChunkId;
@@ -51,15 +55,15 @@ pub struct Plan {
 /// How the last generation can be updated; `None` when the new one is better written whole.
 pub fn plan(before: &Before, roots: &[RootInfo], reading: &Reading, settings: &BuildSettings) -> Option<Plan> {
     let last = before.manifest();
-    // Paths stand in the text index and in the vectors as clients see them.
-    let same_roots = last.roots.iter().map(|root| (&root.path, &root.name)).eq(roots.iter().map(|root| (&root.path, &root.name)));
+    // Paths stand in the text indexes and in the vectors as clients see them; those of records may change by themselves.
+    let same_paths = before.has_roots(roots) && before.moved(reading).is_empty();
     let lacks_vectors = match (&settings.embedder, &last.dense) {
         (EmbedderSettings::Off, _) => false,
         (_, None) => true,
         // Those are chunks of the base.
         (_, Some(dense)) => dense.pending > 0 && last.base.is_none(),
     };
-    if !same_roots || lacks_vectors {
+    if !same_paths || lacks_vectors {
         return None;
     }
     let whole = || Base { generation: last.generation.clone(), chunks: last.counts.chunks, end: last.next_chunk_id, removed: 0, added: 0 };
@@ -108,6 +112,8 @@ pub fn write_update(
         writer.write_chunks(beyond.iter().copied())?;
         writer.write_skipped(&reading.skipped)?;
         writer.finish()?;
+        let base = folder.join(BASE_CATALOG_FILE);
+        write_standings(folder, &Catalog::open_with_base(&folder.join(CATALOG_FILE), Some((&base, base_end)))?)?;
         progress(Phase::Catalog, beyond.len(), beyond.len());
         Ok(())
     };
@@ -118,13 +124,13 @@ pub fn write_update(
         let fresh: Vec<(&FileRow, &NewChunk)> = fresh.collect();
         progress(Phase::Text, 0, fresh.len());
         let names: Vec<String> = fresh.iter().map(|(_, chunk)| document_names(chunk)).collect();
-        let documents = fresh.iter().zip(&names).map(|((file, chunk), names)| TextDocument {
-            id: chunk.id,
-            text: &chunk.text,
-            names,
-            path: &paths[file.id as usize],
-        });
+        let documents = fresh.iter().zip(&names).map(|((file, chunk), names)| text_document(chunk, names, &paths[file.id as usize]));
         text::update(&old.join(TEXT_FOLDER), &target, plan.removed.iter().flat_map(|span| span.ids()), documents)?;
+        let target = folder.join(FILES_FOLDER);
+        make_parent(&target.join("any"))?;
+        let files = reading.files.iter().filter(|file| !file.kept);
+        let files = files.filter_map(|file| file_document(file, &paths[file.row.id as usize]));
+        text::update_files(&old.join(FILES_FOLDER), &target, plan.removed.iter().map(|span| span.first), files)?;
         progress(Phase::Text, fresh.len(), fresh.len());
         Ok(())
     };
@@ -168,7 +174,7 @@ fn update_dense(
     let mut pending = 0;
     if !wanted.is_empty() {
         progress(Phase::Embed, 0, wanted.len());
-        let passages: Vec<String> = wanted.iter().map(|chunk| format!("{}\n{}", paths[chunk.file as usize], chunk.text)).collect();
+        let passages: Vec<String> = wanted.iter().map(|chunk| passage(&paths[chunk.file as usize], chunk)).collect();
         let passages: Vec<&str> = passages.iter().map(String::as_str).collect();
         let embedder: Result<Box<dyn Embedder>, String> = match &settings.embedder {
             EmbedderSettings::Vllm(vllm) => match runtime.block_on(VllmEmbedder::connect(vllm.clone())) {

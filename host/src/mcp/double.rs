@@ -154,6 +154,7 @@ pub(crate) fn envelope(findings: u32) -> AnswerEnvelope {
         rank,
         chunk_id: ChunkId(u64::from(rank)),
         path: format!("src/file{rank}.rs"),
+        document: None,
         start_line: 1,
         end_line: 2,
         symbol: Some(format!("thing{rank}")),
@@ -286,6 +287,13 @@ pub fn stages_explanation(reason: String) -> Explanation {
         rerank_depth: 50,
         reasons: vec![reason],
     };
-    let query = QueryExplanation { terms: Vec::new(), documents: 1, identifiers: Vec::new(), phrases: Vec::new() };
+    let query = QueryExplanation {
+        terms: Vec::new(),
+        documents: 1,
+        identifiers: Vec::new(),
+        phrases: Vec::new(),
+        prefixes: Vec::new(),
+        widened: Vec::new(),
+    };
     Explanation { query, gate, plugins: std::collections::BTreeMap::new() }
 }

@@ -264,7 +264,7 @@ fn search_outcome(envelope: &AnswerEnvelope, sha256: &str) -> Json {
         .findings
         .iter()
         .map(|finding| {
-            json!({
+            let mut kept = json!({
                 "rank": finding.rank,
                 "chunk_id": finding.chunk_id,
                 "path": finding.path,
@@ -273,7 +273,11 @@ fn search_outcome(envelope: &AnswerEnvelope, sha256: &str) -> Json {
                 "symbol": finding.symbol,
                 "score": finding.score,
                 "contributions": finding.contributions,
-            })
+            });
+            if let Some(document) = &finding.document {
+                kept["document"] = json!(document);
+            }
+            kept
         })
         .collect();
     let mut outcome = json!({

@@ -121,6 +121,9 @@ fn heading(finding: &Finding) -> String {
     if let Some(symbol) = &finding.symbol {
         let _ = write!(out, " — {symbol}");
     }
+    if let Some(document) = &finding.document {
+        let _ = write!(out, " document {document}");
+    }
     let _ = write!(out, " ({}) score {}", finding.language, short(finding.score));
     if !finding.contributions.is_empty() {
         let parts: Vec<String> = finding.contributions.iter().map(|part| format!("{}#{}", part.channel, part.rank)).collect();
@@ -225,6 +228,7 @@ mod tests {
         envelope.degraded.push(Degraded { part: "dense".into(), cause: "deadline".into(), instead: "left out".into() });
         envelope.next_cursor = Some("c2".into());
         envelope.findings[1].text = "a ``` fence".into();
+        envelope.findings[1].document = Some("d7".into());
         let expect = "\
 2 findings, the best in src/file1.rs. Confidence 0.50.
 
@@ -234,7 +238,7 @@ fn thing1() {
 }
 ```
 
-2. src/file2.rs L1–L2 — thing2 (rust) score 0.46 [bm25#1 dense#3]
+2. src/file2.rs L1–L2 — thing2 document d7 (rust) score 0.46 [bm25#1 dense#3]
 ````rust
 a ``` fence
 ````

@@ -76,7 +76,7 @@ impl Tool {
                  `explain`. Use it when `semantic_search` misses something that must be there, or to study the ranking."
             }
             Tool::OpenFile => {
-                "Read lines of an indexed file, by the path a finding has. Use it to see what surrounds a finding or to \
+                "Read lines of an indexed file or record, by the path a finding has. Use it to see what surrounds a finding or to \
                  read text that an answer left out."
             }
             Tool::GitBlame => {
@@ -223,7 +223,7 @@ mod tests {
         check(json!({"query": "x", "channels": ["bm25", "fax"]}), &["`channels[1]` is \"fax\"", "Ask only these channels"]);
         check(
             json!({"query": "x", "depths": {"fax": 5}}),
-            &["`depths` is {\"fax\":5} (unknown variant `fax`, expected `bm25` or `dense`)"],
+            &["`depths` is {\"fax\":5} (unknown variant `fax`, expected one of `bm25`, `dense`, `files`)"],
         );
         check(json!({"query": "x", "weights": {"dense": "much"}}), &["`weights` is {\"dense\":\"much\"} (invalid type: string \"much\""]);
         check(json!({"query": "x", "fusion": {"plugn": "a"}}), &["fusion", "unknown field `plugn`"]);

@@ -45,7 +45,7 @@ impl RangeFinder {
     /// Randomized subspace iteration, Halko, Martinsson and Tropp, SIAM Review 53(2), 2011,
     /// algorithm 4.4 applied to `Aᵀ`: `V = orth((AᵀA)^q AᵀΩ)`, then the eigenvectors of the small
     /// `(AV)ᵀ(AV)` turn `V` to the singular directions.
-    pub fn right_singular_vectors(&self, a: &SparseRows) -> DenseRows {
+    pub fn truncated_svd(&self, a: &SparseRows) -> TruncatedSvd {
         let transposed = a.transposed();
         let width = self.rank_max.saturating_add(self.oversampling);
         let width = width.min(a.rows()).min(a.columns());
@@ -60,11 +60,20 @@ impl RangeFinder {
         // it.
         let basis = basis.orthonormalized();
         if basis.columns == 0 {
-            return basis;
+            return TruncatedSvd { right: basis, values: Vec::new() };
         }
-        let rotation = leading_eigenvectors(a.product(&basis).gram(), self.rank_max);
-        basis.times(&rotation)
+        let (rotation, eigenvalues) = leading_eigenvectors(a.product(&basis).gram(), self.rank_max);
+        TruncatedSvd { right: basis.times(&rotation), values: eigenvalues.into_iter().map(|value| value.sqrt() as f32).collect() }
     }
+}
+
+/// The leading part of a singular value decomposition, without the left vectors.
+#[derive(Clone, Debug)]
+pub struct TruncatedSvd {
+    /// Right singular vectors as columns: columns of the matrix × rank.
+    pub right: DenseRows,
+    /// Singular values, the largest first; all over 0.
+    pub values: Vec<f32>,
 }
 
 /// A sparse matrix in compressed rows.
@@ -183,6 +192,24 @@ impl DenseRows {
             }
         });
         out
+    }
+
+    /// Divides each row by the square root of its length; rows of zeros stay.
+    pub fn dampen_rows(&mut self) {
+        for row in self.values.chunks_exact_mut(self.columns.max(1)) {
+            let root = row.iter().map(|value| value * value).sum::<f32>().sqrt().sqrt();
+            if root > 0.0 {
+                row.iter_mut().for_each(|value| *value /= root);
+            }
+        }
+    }
+
+    /// Multiplies each column with its factor.
+    pub fn scale_columns(&mut self, factors: &[f32]) {
+        debug_assert_eq!(factors.len(), self.columns);
+        for row in self.values.chunks_exact_mut(self.columns.max(1)) {
+            row.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+        }
     }
 
     pub fn rows(&self) -> usize {
@@ -312,7 +339,7 @@ fn whitening(gram: &DMatrix<f64>) -> DMatrix<f64> {
 
 /// Eigenvectors of a symmetric positive semidefinite matrix as columns, largest eigenvalue first,
 /// without the null space.
-fn leading_eigenvectors(matrix: DMatrix<f64>, count_max: usize) -> DMatrix<f64> {
+fn leading_eigenvectors(matrix: DMatrix<f64>, count_max: usize) -> (DMatrix<f64>, Vec<f64>) {
     let width = matrix.nrows();
     let eigen = SymmetricEigen::new(matrix);
     let mut order: Vec<usize> = (0..width).collect();
@@ -320,7 +347,8 @@ fn leading_eigenvectors(matrix: DMatrix<f64>, count_max: usize) -> DMatrix<f64> 
     let largest = order.first().map_or(0.0, |&first| eigen.eigenvalues[first]);
     order.retain(|&column| eigen.eigenvalues[column] > largest * NULL_SHARE);
     order.truncate(count_max);
-    DMatrix::from_fn(width, order.len(), |row, column| eigen.eigenvectors[(row, order[column])])
+    let vectors = DMatrix::from_fn(width, order.len(), |row, column| eigen.eigenvectors[(row, order[column])]);
+    (vectors, order.into_iter().map(|column| eigen.eigenvalues[column]).collect())
 }
 
 #[cfg(test)]
@@ -363,7 +391,7 @@ mod tests {
     fn agrees_with_a_dense_svd() {
         for (rows, columns, decay) in [(80, 60, 0.9), (30, 90, 0.93), (300, 40, 0.85)] {
             let a = random_sparse(rows, columns, decay);
-            let ours = FINDER.right_singular_vectors(&a);
+            let TruncatedSvd { right: ours, values } = FINDER.truncated_svd(&a);
             assert!(off_orthonormal(&ours) < 1e-5, "{rows} × {columns}");
             let svd = dense(&a).svd(false, true);
             let theirs = svd.v_t.expect("asked for");
@@ -371,6 +399,8 @@ mod tests {
             for rank in 0..FINDER.rank_max {
                 let cosine: f64 = (0..columns).map(|c| f64::from(ours.row(c)[rank]) * theirs[(rank, c)]).sum();
                 assert!(cosine.abs() > 1.0 - 1e-3, "{rows} × {columns}, vector {rank}: {cosine}");
+                let ratio = f64::from(values[rank]) / svd.singular_values[rank];
+                assert!((ratio - 1.0).abs() < 1e-3, "{rows} × {columns}, value {rank}: {ratio}");
             }
         }
     }
@@ -390,7 +420,7 @@ mod tests {
                 entries.sort_by_key(|&(column, _)| column);
                 a.push_row(&entries);
             }
-            let basis = FINDER.right_singular_vectors(&a);
+            let basis = FINDER.truncated_svd(&a).right;
             assert_eq!(basis.columns(), rank, "{rows} × {columns}");
             assert!(off_orthonormal(&basis) < 1e-5, "{rows} × {columns}: {}", off_orthonormal(&basis));
         }
@@ -401,7 +431,7 @@ mod tests {
         for (rows, columns) in [(0, 0), (0, 3), (3, 0), (4, 5)] {
             let mut a = SparseRows::new(columns);
             (0..rows).for_each(|_| a.push_row(&[]));
-            let basis = FINDER.right_singular_vectors(&a);
+            let basis = FINDER.truncated_svd(&a).right;
             assert_eq!((basis.rows(), basis.columns()), (columns, 0));
         }
     }

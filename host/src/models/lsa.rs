@@ -2,15 +2,17 @@
 //! In: texts and a tokenizer. Out: a model that turns a text into a vector of unit length.
 //!
 //! Deerwester et al., JASIS 41(6), 1990: texts become tf-idf rows, the rows are projected on the
-//! leading right singular vectors of their matrix. Terms that occur in the same texts end up near
-//! each other. A seed and a corpus give the same bits on any number of threads.
+//! leading right singular vectors of their matrix. Departures, by measurement: each direction is
+//! weighted with its singular value, so that what many texts share counts for more than what few do,
+//! and each term's vector has the square root of its length, so that rare terms keep a say. Terms that occur in the same texts end up
+//! near each other. A seed and a corpus give the same bits on any number of threads.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use rayon::prelude::*;
 
-use super::linalg::{DenseRows, RangeFinder, SparseRows, add_scaled};
+use super::linalg::{DenseRows, RangeFinder, SparseRows, TruncatedSvd, add_scaled};
 
 /// Calls the sink with each token of a text.
 pub type Tokenizer<'a> = dyn Fn(&str, &mut dyn FnMut(&str)) + Sync + 'a;
@@ -99,7 +101,7 @@ pub struct LsaModel {
     vocabulary: HashMap<Box<str>, u32>,
     /// Inverse document frequency by term, positive.
     idf: Vec<f32>,
-    /// Right singular vectors as columns: terms × dimension.
+    /// Terms × dimension: `V Σ / σ₁`, each row divided by the square root of its length.
     basis: DenseRows,
 }
 
@@ -127,10 +129,13 @@ impl LsaModel {
             power_iterations: options.power_iterations,
             seed: options.seed,
         };
-        let basis = finder.right_singular_vectors(&weights);
-        if basis.columns() == 0 {
+        let TruncatedSvd { right: mut basis, values } = finder.truncated_svd(&weights);
+        let Some(largest) = values.first() else {
             return Err(LsaError::NoUsableTerm);
-        }
+        };
+        let shares: Vec<f32> = values.iter().map(|value| value / largest).collect();
+        basis.scale_columns(&shares);
+        basis.dampen_rows();
         Ok(LsaModel { vocabulary, idf, basis })
     }
 
@@ -139,7 +144,7 @@ impl LsaModel {
         self.basis.columns()
     }
 
-    /// The vector of a text, of unit length: `Vᵀx / |Vᵀx|` for its tf-idf vector `x`. `None` when
+    /// The vector of a text, of unit length: `Bᵀx / |Bᵀx|` for its tf-idf vector `x` and the basis `B`. `None` when
     /// no term of it is known.
     pub fn embed(&self, text: &str, tokenizer: &Tokenizer) -> Option<Vec<f32>> {
         let mut vector = vec![0.0; self.dimension()];
@@ -238,9 +243,9 @@ impl LsaModel {
     }
 }
 
-/// `(1 + ln tf) · idf`, with `tf` at least 1.
+/// `√tf · idf`, with `tf` at least 1.
 fn term_weight(count: usize, idf: f32) -> f32 {
-    (1.0 + (count as f32).ln()) * idf
+    (count as f32).sqrt() * idf
 }
 
 /// `ln((N + 1) / (df + 1)) + 1`.

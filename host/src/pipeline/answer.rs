@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::explain::Without;
+use super::find::Gathered;
 use super::judge::{Decided, Placed, Ranked};
 use super::page::Page;
 use super::{Notes, Search};
@@ -11,7 +12,7 @@ use crate::envelope::{AnswerEnvelope, Contribution, Coverage, Finding, IndexStam
 use crate::explanation::{
     BudgetExplanation, ChannelExplanation, Explanation, FindingExplanation, GateExplanation, PluginStamp, QueryExplanation, TermExplanation,
 };
-use crate::index::snapshot::Snapshot;
+use crate::index::snapshot::{ChunkTable, Snapshot};
 use crate::index::tokenize::Tokenizer;
 use crate::plugin::{ChannelRun, Configured};
 use crate::profile::QueryProfile;
@@ -27,7 +28,7 @@ const DEGRADED_CONFIDENCE: f32 = 0.8;
 pub(super) struct Told<'a> {
     pub profile: &'a QueryProfile,
     pub decided: &'a Decided,
-    pub runs: &'a [ChannelRun],
+    pub gathered: &'a Gathered,
     pub ranked: &'a Ranked,
     pub without: Without,
 }
@@ -38,7 +39,7 @@ pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: No
     let stage = search.stage(&run.root, span::ENVELOPE);
     // It can't fail, so nothing comes of this but a delay or worse.
     let _ = search.strike(span::ENVELOPE).await;
-    let places = Places::of(told.runs);
+    let places = Places::of(&told.gathered.runs);
     let candidates = &told.ranked.candidates;
     let findings: Vec<Finding> = told
         .ranked
@@ -54,6 +55,7 @@ pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: No
                 rank,
                 chunk_id: row.id,
                 path: row.path.clone(),
+                document: row.document.clone(),
                 start_line: row.start_line,
                 end_line: row.end_line,
                 symbol: row.symbol.clone(),
@@ -62,7 +64,7 @@ pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: No
                 text: row.text.clone(),
                 contributions: places.contributions(row.id, parts),
                 commit: row.commit.clone(),
-                explanation: request.explain.then(|| told.way(&places, row.id, placed, rank)),
+                explanation: request.explain.then(|| told.way(&places, &host.snapshot.chunks, row.id, placed, rank)),
             }
         })
         .collect();
@@ -73,7 +75,7 @@ pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: No
         ));
     }
     let more = told.ranked.placed.len() + candidates.beyond.len() > page.end();
-    let confidence = confidence(told.profile, &findings, told.runs, !notes.degraded.is_empty());
+    let confidence = confidence(told.profile, &findings, &told.gathered.runs, !notes.degraded.is_empty());
     let answer = AnswerEnvelope {
         answer: sentence(request, &findings, page),
         confidence,
@@ -99,7 +101,7 @@ pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: No
 
 impl Told<'_> {
     /// A finding's way through the stages.
-    fn way(&self, places: &Places, id: ChunkId, placed: &Placed, rank: u32) -> FindingExplanation {
+    fn way(&self, places: &Places, chunks: &ChunkTable, id: ChunkId, placed: &Placed, rank: u32) -> FindingExplanation {
         let Ranked { fused, candidates, explained, .. } = self.ranked;
         let fused_row = candidates.fused_rows[placed.row];
         let fused_score = fused.list.scores.get(fused_row).copied().unwrap_or_default();
@@ -114,7 +116,7 @@ impl Told<'_> {
             rerank_score: placed.rerank_score,
             rerank_parts: placed.rerank_score.and_then(|_| explained.parts_of(placed.row)).unwrap_or_default(),
             final_rank: rank,
-            without: self.without.iter().map(|(channel, ranks)| (*channel, ranks.get(&id).copied())).collect(),
+            without: self.without.iter().map(|(channel, ranks)| (*channel, rank_in(ranks, chunks, id))).collect(),
         }
     }
 
@@ -137,6 +139,8 @@ impl Told<'_> {
                 documents: profile.documents,
                 identifiers: profile.identifiers.clone(),
                 phrases: profile.phrases.clone(),
+                prefixes: self.gathered.prefixes.clone(),
+                widened: self.gathered.widened.clone(),
             },
             gate: GateExplanation {
                 features: self.decided.features.clone(),
@@ -206,6 +210,15 @@ impl<'a> Places<'a> {
             })
             .collect()
     }
+}
+
+/// The rank of a chunk, or of another passage of its record.
+fn rank_in(ranks: &HashMap<ChunkId, u32>, chunks: &ChunkTable, id: ChunkId) -> Option<u32> {
+    let of_record = || {
+        let record = chunks.record_of(id)?;
+        ranks.iter().filter(|(other, _)| chunks.record_of(**other) == Some(record)).map(|(_, rank)| *rank).min()
+    };
+    ranks.get(&id).copied().or_else(of_record)
 }
 
 fn sentence(request: &SearchRequest, findings: &[Finding], page: &Page) -> String {

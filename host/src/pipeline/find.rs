@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::SpanContext;
 
+use super::collapse::best_passages;
+use super::words::{self, Widening, Words};
 use super::{Notes, Search, blocking};
-use crate::channels::{Bm25Channel, Channel, ChannelError, ChannelQuery, DenseChannel};
+use crate::channels::{Bm25Channel, Channel, ChannelError, ChannelQuery, DenseChannel, FilesChannel};
+use crate::explanation::{PrefixExplanation, WeightedTerm};
 use crate::index::catalog::ChunkRow;
 use crate::index::snapshot::{Admitted, Snapshot};
 use crate::models::EmbedError;
@@ -29,6 +32,10 @@ pub(super) struct Boosted {
 pub(super) struct Gathered {
     pub runs: Vec<ChannelRun>,
     pub spans: Vec<SpanContext>,
+    /// What prefixes stood for.
+    pub prefixes: Vec<PrefixExplanation>,
+    /// The terms that RM3 made of the query; empty when it was not widened.
+    pub widened: Vec<WeightedTerm>,
 }
 
 /// Rows with all that is known of them, best first.
@@ -47,9 +54,10 @@ pub(super) async fn profile(search: &Search<'_>, parent: &Span) -> Result<Arc<Qu
     let stage = search.stage(parent, span::PROFILE);
     let struck = search.strike(span::PROFILE).await;
     let (snapshot, text) = (search.host.snapshot.clone(), search.request.query.clone());
+    let without = search.request.reach.without.clone();
     let profile = blocking(move || {
-        let mut channels = vec![ChannelName::Bm25];
-        channels.extend(snapshot.dense.as_ref().map(|_| ChannelName::Dense));
+        let mut channels = channels(&snapshot);
+        channels.retain(|channel| !without.contains(channel));
         QueryProfile::of(&text, &snapshot.text, channels)
     })
     .await
@@ -62,6 +70,14 @@ pub(super) async fn profile(search: &Search<'_>, parent: &Span) -> Result<Arc<Qu
     stage.set(attr::QUERY_TERMS, profile.terms.len() as i64);
     stage.end();
     Ok(Arc::new(profile))
+}
+
+/// The channels that a generation has, in the order in which they are asked.
+pub fn channels(snapshot: &Snapshot) -> Vec<ChannelName> {
+    let mut channels = vec![ChannelName::Bm25];
+    channels.extend(snapshot.dense.as_ref().map(|_| ChannelName::Dense));
+    channels.push(ChannelName::Files);
+    channels
 }
 
 /// The query's vector, when a channel wants one. Without an answer in time the dense
@@ -87,7 +103,8 @@ pub(super) async fn embed(
     }
     let stage = search.stage(parent, span::EMBED);
     let info = dense.embedder.info();
-    stage.set(attr::VLLM_MODE, if info.kind == "vllm" { "http" } else { "builtin" });
+    let mode = if info.kind == "vllm" { "http" } else { "builtin" };
+    stage.set(attr::VLLM_MODE, mode);
     stage.set(attr::VLLM_MODEL_NAME, info.model.clone());
     stage.set(attr::VLLM_EMBED_DIM, info.dimension as i64);
     stage.set(attr::VLLM_BATCH, 1_i64);
@@ -106,7 +123,6 @@ pub(super) async fn embed(
         dense.embedder.embed_query(&profile.text, &stage).await
     };
     let embedded = tokio::time::timeout(limit, embedded).await;
-    let mode = if info.kind == "vllm" { "http" } else { "builtin" };
     stage.record(&Fact::Embedded { mode, texts: 1, seconds: began.elapsed().as_secs_f64() });
     let vector = match embedded {
         Ok(Ok(Some(vector))) if vector.len() == dense.info.index.dimension => Some(vector.into()),
@@ -129,7 +145,7 @@ pub(super) async fn embed(
 pub(super) async fn gather(
     search: &Search<'_>,
     parent: &Span,
-    profile: &QueryProfile,
+    profile: &Arc<QueryProfile>,
     decision: &Decision,
     vector: Option<Arc<[f32]>>,
     notes: &mut Notes,
@@ -137,22 +153,28 @@ pub(super) async fn gather(
     let host = search.host;
     let stage = search.stage(parent, span::GATHER);
     let admitted = filter(&host.snapshot, search.request);
-    let terms: Arc<[String]> = profile.terms.clone().into();
     let depths: BTreeMap<&str, u32> = decision.budgets.iter().map(|budget| (budget.channel.as_str(), budget.depth)).collect();
     stage.set(attr::CHANNEL_DEPTHS, map_value(&depths));
-    if let Some(admitted) = &admitted {
-        stage.set(attr::FILTER_ADMITS, admitted.count() as i64);
-    }
     let (limit, limit_ms) = bounded(host.settings.channel_deadline_ms, search.call.deadline);
     stage.set(attr::DEADLINE_MS, limit_ms as i64);
     // It can't fail, so nothing comes of this but a delay or worse.
     let _ = search.strike(span::GATHER).await;
+    let Words { query, admitted, prefixes } = words::look_up(search, profile, admitted, limit, notes).await;
+    if let Some(admitted) = &admitted {
+        stage.set(attr::FILTER_ADMITS, admitted.count() as i64);
+    }
+    if decision.rm3 && !decision.budgets.iter().any(|budget| budget.channel == ChannelName::Bm25) {
+        stage.skip(span::RM3, "the bm25 channel is not asked");
+    }
     if vector.is_none() && decision.budgets.iter().any(|budget| budget.channel == ChannelName::Dense) {
         stage.skip(span::FAISS, "the query has no vector");
     }
     let asked = decision.budgets.iter().filter(|budget| budget.channel != ChannelName::Dense || vector.is_some()).map(|budget| {
         let channel = open(budget.channel, &host.snapshot);
-        let query = ChannelQuery { terms: terms.clone(), vector: vector.clone(), admitted: admitted.clone(), depth: budget.depth as usize };
+        let mut query =
+            ChannelQuery { text: query.clone(), vector: vector.clone(), admitted: admitted.clone(), depth: budget.depth as usize };
+        let widening =
+            (decision.rm3 && budget.channel == ChannelName::Bm25).then(|| Widening::of(search, profile, search.stage(&stage, span::RM3)));
         let name = channel.span_name();
         let own = stage.child(name).announce();
         own.set(attr::CHANNEL, budget.channel.as_str());
@@ -162,13 +184,15 @@ pub(super) async fn gather(
         let within = own.clone();
         let found = async move {
             search.strike(name).await.map_err(ChannelError::Engine)?;
+            let struck = if widening.is_some() { search.strike(span::RM3).await } else { Ok(()) };
             let searched = tokio::task::spawn_blocking(carried(move || {
+                let widened = widening.map(|widening| widening.apply(struck, &mut query)).transpose();
                 let outcome = channel.search(&query, &within);
                 if let Err(error) = &outcome {
                     within.fail(error.class(), &error.to_string());
                 }
                 within.end();
-                outcome
+                outcome.map(|list| (list, widened.map(Option::unwrap_or_default)))
             }));
             searched.await.unwrap_or_else(|_| Err(ChannelError::Engine("an internal error was logged".into())))
         };
@@ -187,10 +211,16 @@ pub(super) async fn gather(
             (budget, own, outcome)
         }
     });
-    let mut gathered = Gathered { runs: Vec::new(), spans: Vec::new() };
+    let mut gathered = Gathered { runs: Vec::new(), spans: Vec::new(), prefixes, widened: Vec::new() };
     for (budget, own, outcome) in futures::future::join_all(asked).await {
         match outcome {
-            Ok(list) => {
+            Ok((list, widened)) => {
+                match widened {
+                    Ok(terms) => gathered.widened.extend(terms),
+                    Err(error) => {
+                        notes.degraded("rm3", error.class(), "the query was not widened", format!("the query was not widened: {error}"))
+                    }
+                }
                 own.record(&Fact::ChannelAnswered { channel: budget.channel, hits: list.len() });
                 gathered.spans.push(own.context().clone());
                 gathered.runs.push(ChannelRun { channel: budget.channel, weight: budget.weight, list });
@@ -219,6 +249,7 @@ fn open(name: ChannelName, snapshot: &Arc<Snapshot>) -> Box<dyn Channel> {
     match name {
         ChannelName::Bm25 => Box::new(Bm25Channel { snapshot: snapshot.clone() }),
         ChannelName::Dense => Box::new(DenseChannel { snapshot: snapshot.clone() }),
+        ChannelName::Files => Box::new(FilesChannel { snapshot: snapshot.clone() }),
     }
 }
 
@@ -255,13 +286,17 @@ pub(super) async fn recency_boost(search: &Search<'_>, parent: &Span, fused: &Fu
     Boosted { list, fused_rows }
 }
 
-/// Fetches the first `needed` rows from the catalog.
+/// Fetches the first `needed` rows from the catalog, of each record the best passage only.
 pub(super) async fn hydrate(search: &Search<'_>, parent: &Span, boosted: Boosted, needed: usize, notes: &mut Notes) -> Candidates {
     let host = search.host;
     let stage = search.client_stage(parent, span::HYDRATE);
     stage.set(attr::DB_SYSTEM, "duckdb");
     stage.set(attr::DB_OPERATION, "SELECT");
     stage.set(attr::GENERATION, host.snapshot.manifest.generation.clone());
+    let (boosted, collapsed) = best_passages(boosted, &host.snapshot.chunks);
+    if host.snapshot.chunks.has_records() {
+        stage.set(attr::PASSAGES_COLLAPSED, collapsed as i64);
+    }
     let wanted: Vec<ChunkId> = boosted.list.ids.iter().copied().take(needed).collect();
     let beyond = boosted.list.ids[wanted.len()..].to_vec();
     let (snapshot, ids) = (host.snapshot.clone(), wanted.clone());

@@ -8,8 +8,10 @@ use opentelemetry::KeyValue;
 
 use super::find::{Candidates, Gathered};
 use super::{Notes, Search, blocking, record};
+use crate::evidence::IndexEvidence;
 use crate::plugin::{
-    Budget, CallReport, Called, Cause, Configured, Decision, DocumentRows, Explained, Fused, PluginFailure, Scoring, fallback,
+    Budget, CallReport, Called, Cause, ChannelRun, Configured, Decision, DocumentRows, Evidence, Explained, Fused, PluginFailure, Scoring,
+    fallback,
 };
 use crate::profile::QueryProfile;
 use crate::request::SearchRequest;
@@ -38,6 +40,14 @@ pub(super) struct Decided {
     pub features: serde_json::Map<String, serde_json::Value>,
 }
 
+/// What there is to rerank.
+pub(super) struct Rows<'a> {
+    /// The channels' lists, out of which all others came.
+    pub runs: &'a [ChannelRun],
+    pub fused: Fused,
+    pub candidates: Candidates,
+}
+
 /// A ranking: the first rows hydrated and in their final order.
 pub(super) struct Ranked {
     pub fused: Fused,
@@ -53,12 +63,13 @@ pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<Query
     let (plugin, call) = (&search.chosen.gate, search.call);
     let stage = search.stage(parent, span::GATE);
     let _left = GivenUp(stage.clone());
-    let (asked, within) = (profile.clone(), stage.clone());
+    let evidence = evidence(search, profile, &[]);
+    let (asked, given, within) = (profile.clone(), evidence.clone(), stage.clone());
     let struck = search.strike(span::GATE).await;
-    let called = guarded(plugin, struck, move |plugin| plugin.decide(&within, call, &asked)).await;
+    let called = guarded(plugin, struck, move |plugin| plugin.decide(&within, call, &asked, given)).await;
     note_limits(plugin, &called.report, notes);
     let features = called.report.explained.features.clone();
-    record::gate(search, profile, &called);
+    record::gate(search, profile, &evidence, &called);
     let mut decision = match called.outcome {
         Ok(decision) => decision,
         Err(failure) => {
@@ -79,6 +90,12 @@ pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<Query
     Decided { decision, features }
 }
 
+/// What plugins may ask about the query, and about the rows of `runs`.
+fn evidence(search: &Search<'_>, profile: &Arc<QueryProfile>, runs: &[ChannelRun]) -> Evidence {
+    let found = runs.iter().map(|run| (run.channel, run.list.clone())).collect();
+    Evidence::Index(Arc::new(IndexEvidence { snapshot: search.host.snapshot.clone(), profile: profile.clone(), found }))
+}
+
 /// Brings together what the gate decided, what the request says and what this index has.
 fn settle(decision: &mut Decision, profile: &QueryProfile, request: &SearchRequest, notes: &mut Notes) {
     decision.budgets.retain(|budget| profile.channels.contains(&budget.channel));
@@ -86,9 +103,6 @@ fn settle(decision: &mut Decision, profile: &QueryProfile, request: &SearchReque
     if decision.budgets.is_empty() {
         decision.budgets = fallback::decide(&profile.channels).budgets;
         notes.degraded("gate", "no_channel", "fixed budgets", "no channel that was chosen is in this index; all others were asked".into());
-    }
-    if decision.rm3 {
-        notes.warn("the gate asked for RM3, which this version does not have: the query was not widened".into());
     }
 }
 
@@ -127,6 +141,7 @@ fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &Sear
         if let Some(weight) = request.weights.get(&budget.channel) {
             budget.weight = *weight;
         }
+        budget.depth = budget.depth.max(request.reach.depth_min);
     }
 }
 
@@ -195,10 +210,10 @@ pub(super) async fn rerank(
     parent: &Span,
     profile: &Arc<QueryProfile>,
     decision: &Decision,
-    fused: Fused,
-    candidates: Candidates,
+    rows: Rows<'_>,
     notes: &mut Notes,
 ) -> Ranked {
+    let Rows { runs, fused, candidates } = rows;
     let depth = (decision.rerank_depth as usize).min(candidates.list.len());
     let wanted = search.wants_rerank() && depth > 0;
     if search.answers {
@@ -216,17 +231,17 @@ pub(super) async fn rerank(
     let _left = GivenUp(stage.clone());
     stage.set(attr::RERANK_DEPTH, depth as i64);
     let rows = RankedList { ids: candidates.list.ids[..depth].to_vec(), scores: candidates.list.scores[..depth].to_vec() };
-    let documents = DocumentRows::new(candidates.rows.clone());
+    let documents = DocumentRows::new(candidates.rows.clone()).with_evidence(evidence(search, profile, runs));
     let scores = Scoring::Models {
         scorers: search.host.scorers.clone(),
         query: profile.text.as_str().into(),
         runtime: tokio::runtime::Handle::current(),
     };
-    let (asked, given, within) = (profile.clone(), rows.clone(), stage.clone());
+    let (asked, given, held, within) = (profile.clone(), rows.clone(), documents.clone(), stage.clone());
     let struck = search.strike(span::RERANK).await;
-    let called = guarded(plugin, struck, move |plugin| plugin.rerank(&within, call, &asked, &given, documents, Some(scores))).await;
+    let called = guarded(plugin, struck, move |plugin| plugin.rerank(&within, call, &asked, &given, held, Some(scores))).await;
     note_limits(plugin, &called.report, notes);
-    record::rerank(search, profile, &rows, &candidates.rows, &called);
+    record::rerank(search, profile, &rows, &documents, &called);
     let placed = match called.outcome {
         Ok(scores) => reordered(&candidates.list, &scores),
         Err(failure) => {
@@ -314,7 +329,6 @@ mod tests {
     fn settled(index: &[ChannelName], gate: &[ChannelName], arguments: SearchProArguments) -> Settled {
         let mut decision = fallback::decide(&[]);
         decision.budgets = gate.iter().map(|&channel| Budget { channel, depth: 50, weight: 0.5, reason: "the gate's".into() }).collect();
-        decision.rm3 = gate.is_empty();
         let profile = QueryProfile { channels: index.to_vec(), ..QueryProfile::default() };
         let request = SearchRequest::pro(SearchProArguments { query: "x".into(), ..arguments }).unwrap();
         let mut notes = Notes::untold();
@@ -345,10 +359,20 @@ mod tests {
     }
 
     #[test]
-    fn without_a_channel_all_are_asked_and_rm3_is_owned_up_to() {
-        let (budgets, causes, warnings) = settled(&[BM25], &[], SearchProArguments::default());
+    fn a_search_can_be_made_to_look_deeper() {
+        let mut decision = fallback::decide(&[BM25, DENSE]);
+        let profile = QueryProfile { channels: vec![BM25, DENSE], ..QueryProfile::default() };
+        let mut request = SearchRequest::pro(SearchProArguments { query: "x".into(), ..SearchProArguments::default() }).unwrap();
+        request.depths.insert(DENSE, 700);
+        request.reach.depth_min = 500;
+        settle(&mut decision, &profile, &request, &mut Notes::untold());
+        assert_eq!(decision.budgets.iter().map(|budget| budget.depth).collect::<Vec<_>>(), [500, 700]);
+    }
+
+    #[test]
+    fn without_a_channel_all_are_asked() {
+        let (budgets, causes, _) = settled(&[BM25], &[], SearchProArguments::default());
         assert_eq!((budgets, causes), (vec![(BM25, 100, 1.0)], vec!["no_channel".to_owned()]));
-        assert!(warnings.contains("RM3"), "{warnings}");
         let only_dense = SearchProArguments { channels: Some(vec![DENSE]), ..SearchProArguments::default() };
         let (budgets, causes, _) = settled(&[BM25], &[BM25], only_dense);
         assert_eq!((budgets, causes), (vec![(BM25, 100, 1.0)], vec!["unavailable".to_owned(), "no_channel".to_owned()]));

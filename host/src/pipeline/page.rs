@@ -42,7 +42,7 @@ impl Page {
     /// [`RequestError::Invalid`] for a cursor that isn't one or is of another query.
     pub fn of(request: &SearchRequest) -> Result<Page, RequestError> {
         let query = identity(request);
-        let limit = request.limit as usize;
+        let limit = request.reach.rows.unwrap_or(request.limit as usize);
         let Some(text) = &request.cursor else {
             return Ok(Page { offset: 0, limit, first_limit: request.limit, generation: None, query });
         };
@@ -90,6 +90,7 @@ fn identity(request: &SearchRequest) -> u64 {
     add(format!("{:?}", request.path_globs));
     add(format!("{:?} {:?} {:?} {:?}", request.languages, request.channels, request.depths, request.weights));
     add(format!("{:?} {:?}", request.plugins, request.rerank_enabled));
+    add(format!("{} {:?}", request.reach.depth_min, request.reach.without));
     hash.digest()
 }
 
@@ -100,6 +101,14 @@ mod tests {
 
     fn request(query: &str, cursor: Option<String>) -> SearchRequest {
         SearchRequest::simple(SearchArguments { query: query.into(), limit: Some(7), cursor, ..SearchArguments::default() }).unwrap()
+    }
+
+    #[test]
+    fn an_answer_may_hold_more_rows_than_the_stages_are_told() {
+        let mut request = request("a", None);
+        request.reach.rows = Some(5_000);
+        let page = Page::of(&request).unwrap();
+        assert_eq!((page.offset, page.limit, page.first_limit), (0, 5_000, 7));
     }
 
     #[test]

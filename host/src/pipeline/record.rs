@@ -1,20 +1,18 @@
 //! Turns the calls of a recorded run into golden cases.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Search;
-use crate::index::catalog::ChunkRow;
 use crate::plugin::cases::{self, Columns, FusionInput, GateInput, Input, Output, Recorded, RerankInput};
-use crate::plugin::{Called, Cause, ChannelRun, Configured, Decision, Fused, runner};
+use crate::plugin::{Called, Cause, ChannelRun, Configured, Decision, DocumentRows, Evidence, Fused, runner};
 use crate::profile::QueryProfile;
 use crate::types::RankedList;
 
-pub(super) fn gate(search: &Search<'_>, profile: &QueryProfile, called: &Called<Decision>) {
-    let input = || Input::Gate(GateInput { query: runner::query(profile) });
+pub(super) fn gate(search: &Search<'_>, profile: &QueryProfile, evidence: &Evidence, called: &Called<Decision>) {
+    let input = || Input::Gate(GateInput { query: runner::query(profile, evidence) });
     take(search, &search.chosen.gate, input, called, runner::gate_output);
 }
 
@@ -23,18 +21,17 @@ pub(super) fn fusion(search: &Search<'_>, rrf_k: f32, runs: &[ChannelRun], calle
     take(search, &search.chosen.fusion, input, called, runner::fusion_output);
 }
 
-pub(super) fn rerank(
-    search: &Search<'_>,
-    profile: &QueryProfile,
-    rows: &RankedList,
-    chunks: &Arc<Vec<ChunkRow>>,
-    called: &Called<Vec<f32>>,
-) {
+pub(super) fn rerank(search: &Search<'_>, profile: &QueryProfile, rows: &RankedList, documents: &DocumentRows, called: &Called<Vec<f32>>) {
     let input = || {
+        let chunks = documents.rows().get(..rows.len()).unwrap_or(documents.rows());
         Input::Rerank(RerankInput {
-            query: runner::query(profile),
-            rows: Columns { ids: rows.ids.iter().map(|id| id.0).collect(), scores: rows.scores.clone() },
-            documents: chunks.iter().take(rows.len()).map(runner::document).collect(),
+            query: runner::query(profile, documents.evidence()),
+            rows: Columns {
+                ids: rows.ids.iter().map(|id| id.0).collect(),
+                scores: rows.scores.clone(),
+                evidence: runner::row_evidence(documents.evidence(), chunks),
+            },
+            documents: chunks.iter().map(runner::document).collect(),
         })
     };
     take(search, &search.chosen.rerank, input, called, |scores| Output::Rerank(cases::RerankOutput { scores: scores.clone() }));

@@ -35,8 +35,9 @@ pub mod gate {
             "spanloom:search/log": super::rerank::spanloom::search::log,
             "spanloom:search/types": super::rerank::spanloom::search::types,
             "spanloom:search/explain": super::rerank::spanloom::search::explain,
+            "spanloom:search/evidence": super::rerank::spanloom::search::evidence,
         },
     });
 }
 
-pub use rerank::spanloom::search::{documents, explain, log, scoring, telemetry, types};
+pub use rerank::spanloom::search::{documents, evidence, explain, log, scoring, telemetry, types};

@@ -12,7 +12,7 @@ use crate::types::Stage;
 /// The package every plugin is built against.
 pub const CONTRACT_PACKAGE: &str = "spanloom:search";
 /// The version of that package.
-pub const CONTRACT_VERSION: &str = "0.1.1";
+pub const CONTRACT_VERSION: &str = "0.1.2";
 
 /// What a component imports and exports, by name, in its own order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,8 +118,10 @@ impl Surface {
     /// where there is one; what can never be granted says so.
     pub fn authority(&self) -> Vec<&'static str> {
         let asks = |prefix: &str| self.imports.iter().any(|import| import.name.starts_with(prefix));
-        [
-            ("spanloom:search/documents", "documents"),
+        let rows = |import: &Interface| import.local() == Some("evidence") && import.functions.iter().any(|function| function == "rows");
+        // Evidence of terms is free, that of rows is not.
+        let documents = asks("spanloom:search/documents") || self.imports.iter().any(rows);
+        let others = [
             ("spanloom:search/scoring", "scoring"),
             ("wasi:clocks/", "clocks"),
             ("wasi:random/", "random"),
@@ -130,8 +132,8 @@ impl Surface {
         ]
         .into_iter()
         .filter(|(prefix, _)| asks(prefix))
-        .map(|(_, name)| name)
-        .collect()
+        .map(|(_, name)| name);
+        documents.then_some("documents").into_iter().chain(others).collect()
     }
 }
 
@@ -189,12 +191,12 @@ mod tests {
         };
         check(&["spanloom:search/telemetry@0.1.0"], &["spanloom:search/fusion@0.1.0"], Ok(()));
         check(&["wasi:io/poll@0.2.6"], &["spanloom:search/fusion@0.1.9"], Ok(()));
-        check(&[], &["spanloom:search/fusion@0.2.0"], Err(&["spanloom:search 0.2.0", "this host has 0.1.1"]));
-        check(&[], &["spanloom:search/fusion@0.0.9"], Err(&["0.0.9", "0.1.1"]));
-        check(&[], &["spanloom:search/fusion"], Err(&["no version", "0.1.1"]));
+        check(&[], &["spanloom:search/fusion@0.2.0"], Err(&["spanloom:search 0.2.0", "this host has 0.1.2"]));
+        check(&[], &["spanloom:search/fusion@0.0.9"], Err(&["0.0.9", "0.1.2"]));
+        check(&[], &["spanloom:search/fusion"], Err(&["no version", "0.1.2"]));
         check(&["spanloom:search/types@0.2.0"], &["spanloom:search/fusion@0.1.0"], Err(&["`spanloom:search/types@0.2.0`"]));
-        check(&[], &["spanloom:search/gate@0.1.1"], Err(&["exports `spanloom:search/gate@0.1.1`", "asks a fusion plugin"]));
-        check(&[], &["other:thing/fusion@0.1.1"], Err(&["exports nothing of spanloom:search"]));
+        check(&[], &["spanloom:search/gate@0.1.2"], Err(&["exports `spanloom:search/gate@0.1.2`", "asks a fusion plugin"]));
+        check(&[], &["other:thing/fusion@0.1.2"], Err(&["exports nothing of spanloom:search"]));
     }
 
     #[test]
@@ -206,7 +208,13 @@ mod tests {
         assert_eq!(rerank.stage(), Some(Stage::Rerank));
         assert_eq!(rerank.version().as_deref(), Some("0.1.3"));
         assert_eq!(rerank.authority(), ["documents", "clocks", "network (never granted)"]);
-        assert!(rerank.newer().unwrap().contains("0.1.3, this host has 0.1.1"));
+        assert!(rerank.newer().unwrap().contains("0.1.3, this host has 0.1.2"));
         assert_eq!(surface(&[], &["wasi:cli/run@0.2.0"]).stage(), None);
+
+        let mut gate = surface(&["spanloom:search/evidence@0.1.2"], &["spanloom:search/gate@0.1.2"]);
+        gate.imports[0].functions = vec!["terms".into()];
+        assert_eq!(gate.authority(), [] as [&str; 0]);
+        gate.imports[0].functions.push("rows".into());
+        assert_eq!(gate.authority(), ["documents"]);
     }
 }

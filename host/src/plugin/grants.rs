@@ -18,7 +18,7 @@ use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Capability {
-    /// Text and facts of the rows of a rerank call.
+    /// Text, facts and evidence of the rows of a rerank call.
     Documents,
     /// Scores from the host's models.
     Scoring,

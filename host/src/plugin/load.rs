@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, HasSelf, Linker};
 
-use super::bindings::{documents, explain, fusion, gate, log, rerank, scoring, telemetry, types};
+use super::bindings::{documents, evidence, explain, fusion, gate, log, rerank, scoring, telemetry, types};
 use super::contract::{CONTRACT_PACKAGE, CONTRACT_VERSION, Surface};
 use super::engine::PluginEngine;
 use super::grants::Grants;
@@ -214,6 +214,9 @@ fn link(engine: &PluginEngine, component: &Component, stage: Stage) -> wasmtime:
     log::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)?;
     types::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)?;
     explain::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)?;
+    if stage != Stage::Fusion {
+        evidence::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)?;
+    }
     if stage == Stage::Rerank {
         documents::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)?;
         scoring::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)?;

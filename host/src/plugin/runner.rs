@@ -10,12 +10,14 @@ use serde_json::Map;
 use super::bindings::types::Run as WireRun;
 use super::cases::{self, Case, Failure, Input, Observed, ObservedSpan, Output};
 use super::documents::DocumentRows;
+use super::evidence::{Evidence, KnownEvidence};
 use super::failure::PluginFailure;
 use super::instance::{CallSettings, Configured};
 use super::load::Plugin;
 use super::report::{CallReport, Called};
 use super::scoring::{KnownScores, Scoring};
 use super::stages::{ChannelRun, Decision, Fused};
+use crate::evidence::Column;
 use crate::index::catalog::ChunkRow;
 use crate::profile::QueryProfile;
 use crate::telemetry::Span;
@@ -40,7 +42,9 @@ pub fn call(configured: &Configured, case: &Case, span: &Span) -> Observed {
     let settings = CallSettings { deadline, limit: case.call.limit, explain: case.call.explain, observe: true };
     let outcome = match &case.input {
         Input::Gate(input) => {
-            profile(&input.query).map(|profile| observed(configured.decide(span, settings, &profile), |decision| gate_output(&decision)))
+            let evidence = known_evidence(&input.query, None);
+            let decide = |profile: QueryProfile| configured.decide(span, settings, &profile, evidence);
+            profile(&input.query).map(|profile| observed(decide(profile), |decision| gate_output(&decision)))
         }
         Input::Fusion(input) => {
             let runs: Vec<WireRun> = input.runs.iter().map(wire_run).collect();
@@ -48,7 +52,8 @@ pub fn call(configured: &Configured, case: &Case, span: &Span) -> Observed {
         }
         Input::Rerank(input) => profile(&input.query).map(|profile| {
             let rows = ranked(&input.rows.ids, &input.rows.scores);
-            let documents = DocumentRows::new(Arc::new(input.documents.iter().map(chunk).collect()));
+            let documents = DocumentRows::new(Arc::new(input.documents.iter().map(chunk).collect()))
+                .with_evidence(known_evidence(&input.query, Some(&input.rows)));
             let scores = input
                 .documents
                 .iter()
@@ -101,11 +106,27 @@ fn profile(query: &cases::Query) -> Result<QueryProfile, String> {
         identifiers: query.identifiers.clone(),
         phrases: query.phrases.clone(),
         channels: channels?,
+        ..QueryProfile::default()
     })
 }
 
+/// The columns of a case; one without any has none.
+fn known_evidence(query: &cases::Query, rows: Option<&cases::Columns>) -> Evidence {
+    let (ids, rows) = rows.map(|rows| (rows.ids.clone(), rows.evidence.clone())).unwrap_or_default();
+    Evidence::Known(Arc::new(KnownEvidence { terms: query.evidence.clone(), ids, rows }))
+}
+
+/// What the index knows of rows, as cases have it.
+pub fn row_evidence(evidence: &Evidence, rows: &[ChunkRow]) -> BTreeMap<String, Vec<f32>> {
+    by_name(evidence.rows(&rows.iter().collect::<Vec<_>>()).columns)
+}
+
+fn by_name(columns: Vec<Column>) -> BTreeMap<String, Vec<f32>> {
+    columns.into_iter().map(|column| (column.name, column.values)).collect()
+}
+
 /// A query as cases have it.
-pub fn query(profile: &QueryProfile) -> cases::Query {
+pub fn query(profile: &QueryProfile, evidence: &Evidence) -> cases::Query {
     cases::Query {
         text: profile.text.clone(),
         terms: profile.terms.clone(),
@@ -114,6 +135,7 @@ pub fn query(profile: &QueryProfile) -> cases::Query {
         identifiers: profile.identifiers.clone(),
         phrases: profile.phrases.clone(),
         channels: profile.channels.iter().map(|channel| channel.as_str().to_owned()).collect(),
+        evidence: by_name(evidence.terms().columns),
     }
 }
 
@@ -145,6 +167,7 @@ fn chunk(document: &cases::Document) -> ChunkRow {
         symbol: document.symbol.clone(),
         definitions: document.definitions.clone().unwrap_or_default(),
         text: document.text.clone().unwrap_or_default(),
+        comments: String::new(),
         document: None,
         commit: None,
         commit_time_s: document.commit_time,
@@ -252,7 +275,7 @@ mod tests {
             ..cases::Query::default()
         };
         let document = cases::Document { id: 1, path: "a.rs".into(), text: Some("the secret".into()), ..cases::Document::default() };
-        let rows = cases::Columns { ids: vec![1], scores: vec![0.5] };
+        let rows = cases::Columns { ids: vec![1], scores: vec![0.5], ..cases::Columns::default() };
         let mut input = Input::Rerank(cases::RerankInput { query, rows, documents: vec![document] });
         redact(&mut input);
         let text = serde_json::to_string(&input).unwrap();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::cases;
 use super::documents::DocumentRows;
+use super::evidence::{Evidence, KnownEvidence};
 use super::failure::{Cause, PluginFailure};
 use super::instance::{CallSettings, Configured};
 use super::load::{LoadError, step};
@@ -43,10 +44,12 @@ pub(super) fn run(configured: &Configured, cases: Option<&Path>, within: &Span) 
 /// How many calls there were.
 fn built_in(configured: &Configured, span: &Span) -> Result<usize, String> {
     match configured.plugin.identity.stage {
-        Stage::Gate => all(configured, &profiles(), |profile| configured.decide(span, settings(configured), profile).outcome),
+        Stage::Gate => {
+            all(configured, &profiles(), |profile| configured.decide(span, settings(configured), profile, evidence(profile, &[])).outcome)
+        }
         Stage::Fusion => all(configured, &runs(), |runs| configured.fuse(span, settings(configured), RRF_K, runs).outcome),
         Stage::Rerank => all(configured, &candidates(), |(rows, chunks)| {
-            let documents = DocumentRows::new(Arc::new(chunks.clone()));
+            let documents = DocumentRows::new(Arc::new(chunks.clone())).with_evidence(evidence(&sentence(), &rows.ids));
             configured.rerank(span, settings(configured), &sentence(), rows, documents, None).outcome
         }),
     }
@@ -89,6 +92,14 @@ fn settings(configured: &Configured) -> CallSettings {
     CallSettings { deadline, limit: LIMIT, explain: true, observe: false }
 }
 
+/// A query without a term has an index that knows nothing beside it.
+fn evidence(profile: &QueryProfile, ids: &[ChunkId]) -> Evidence {
+    match profile.terms.is_empty() {
+        true => Evidence::None,
+        false => Evidence::Known(Arc::new(KnownEvidence::made_up(profile, ids))),
+    }
+}
+
 fn sentence() -> QueryProfile {
     profile("where is the retry limit set", &[("retri", 40), ("limit", 900)], &[], &ChannelName::ALL)
 }
@@ -109,8 +120,8 @@ fn profile(text: &str, terms: &[(&str, u32)], identifiers: &[&str], channels: &[
         document_frequencies: terms.iter().map(|(_, frequency)| *frequency).collect(),
         documents: 10_000,
         identifiers: identifiers.iter().map(|word| (*word).to_owned()).collect(),
-        phrases: Vec::new(),
         channels: channels.to_vec(),
+        ..QueryProfile::default()
     }
 }
 
@@ -144,6 +155,7 @@ fn candidates() -> Vec<(&'static str, Rows)> {
         symbol: symbol.map(str::to_owned),
         definitions: symbol.unwrap_or_default().to_owned(),
         text: text.into(),
+        comments: String::new(),
         document: None,
         commit: None,
         commit_time_s: None,

@@ -4,6 +4,7 @@
 use super::bindings::types::Run as WireRun;
 use super::bindings::{fusion, gate, rerank, types};
 use super::documents::DocumentRows;
+use super::evidence::Evidence;
 use super::instance::{Bindings, CallSettings, Configured};
 use super::ranks::{NoRank, Ranks};
 use super::report::Called;
@@ -80,13 +81,13 @@ impl Fused {
 impl Configured {
     /// Asks the gate. Blocks for at most the call's time; when it fails the caller goes
     /// on with its fallback.
-    pub fn decide(&self, span: &Span, settings: CallSettings, profile: &QueryProfile) -> Called<Decision> {
+    pub fn decide(&self, span: &Span, settings: CallSettings, profile: &QueryProfile, evidence: Evidence) -> Called<Decision> {
         span.set(attr::PLUGIN_ROWS_IN, profile.terms.len() as i64);
         let profile = wire_profile(profile);
         let called = self.call(
             span,
             settings,
-            CallContext::default(),
+            CallContext { evidence, ..CallContext::default() },
             |store, bindings, stage, call| match bindings {
                 Bindings::Gate(plugin) => plugin.spanloom_search_gate().call_decide(store, stage, call, &profile),
                 _ => Err(wrong_stage()),
@@ -149,7 +150,8 @@ impl Configured {
             ids: rows.ids.iter().map(|id| id.0).collect(),
             scores: rows.scores.clone(),
         };
-        let context = CallContext { documents: Some(documents), scores, rows: Some(rows.len()), ..CallContext::default() };
+        let evidence = documents.evidence().clone();
+        let context = CallContext { documents: Some(documents), evidence, scores, rows: Some(rows.len()), ..CallContext::default() };
         let called = self.call(
             span,
             settings,

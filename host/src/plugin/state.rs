@@ -1,4 +1,5 @@
-//! The host side of a plugin's imports: spans, logs, explanations, documents, scores.
+//! The host side of a plugin's imports: spans, logs, explanations, evidence, documents,
+//! scores.
 //!
 //! Everything a call may touch is in its [`CallState`], made before the guest runs
 //! and taken away after, so nothing of one call can reach the next.
@@ -9,13 +10,15 @@ use opentelemetry::{Key, KeyValue, Value};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::{documents, explain, log, scoring, telemetry, types};
+use super::bindings::{documents, evidence, explain, log, scoring, telemetry, types};
 use super::documents::DocumentRows;
+use super::evidence::Evidence;
 use super::failure::Cause;
 use super::grants::{Capability, Grants};
 use super::limits::{Limiter, PluginLimits};
 use super::report::{CallReport, GuestSpanFact};
 use super::scoring::{Scoring, ScoringModel};
+use crate::evidence::Found;
 use crate::index::catalog::ChunkRow;
 use crate::telemetry::Span;
 use crate::telemetry::conventions::{attr, event, span};
@@ -56,6 +59,7 @@ pub struct CallState {
 #[derive(Default)]
 pub struct CallContext {
     pub documents: Option<DocumentRows>,
+    pub evidence: Evidence,
     pub scores: Option<Scoring>,
     /// Rows that `explain.parts` has to tell of; `None` where it may not be used.
     pub rows: Option<usize>,
@@ -462,6 +466,31 @@ fn rows<'a>(documents: Option<&'a DocumentRows>, ids: &[u64], span: &Span) -> wa
             })
         })
         .collect()
+}
+
+impl evidence::Host for HostState {
+    fn terms(&mut self) -> wasmtime::Result<Vec<evidence::Column>> {
+        let span = self.current_span()?.child(span::DOCUMENTS_EVIDENCE);
+        let found = self.call()?.context.evidence.terms();
+        span.set(attr::DOCUMENTS_TERMS, found.columns.first().map_or(0, |column| column.values.len()) as i64);
+        Ok(wire_columns(found, &span))
+    }
+
+    fn rows(&mut self, ids: Vec<u64>) -> wasmtime::Result<Vec<evidence::Column>> {
+        self.granted(Capability::Documents)?;
+        let span = self.current_span()?.child(span::DOCUMENTS_EVIDENCE);
+        let context = &self.call()?.context;
+        let found = context.evidence.rows(&rows(context.documents.as_ref(), &ids, &span)?);
+        Ok(wire_columns(found, &span))
+    }
+}
+
+/// What could not be found out fails the span and not the call: its columns are left out.
+fn wire_columns(found: Found, span: &Span) -> Vec<evidence::Column> {
+    for message in &found.missing {
+        span.fail("engine", message);
+    }
+    found.columns.into_iter().map(|column| evidence::Column { name: column.name, values: column.values }).collect()
 }
 
 impl scoring::Host for HostState {

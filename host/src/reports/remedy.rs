@@ -43,11 +43,14 @@ fn of_stage(at: &str, cause: &str) -> Option<&'static str> {
         (stage::GATE | stage::FUSE | stage::RERANK, "deadline") => {
             "The plugin took longer than `call_ms_max` in the limits of `[{plugins}]`, or the stages before it left no time of `search.deadline_ms`: see the waterfall, and raise the limit that ran out."
         }
-        (stage::BM25 | stage::FAISS, "deadline") => {
+        (stage::BM25 | stage::FAISS | stage::FILES, "deadline") => {
             "The channel took longer than `search.channel_deadline_ms`: raise that limit, ask for less depth, or look at the machine's load."
         }
-        (stage::BM25, "engine") => {
+        (stage::BM25 | stage::FILES, "engine") => {
             "The text index failed: run `spanloom doctor`, which compares its files with the manifest, then `spanloom index`."
+        }
+        (stage::RM3, "engine") => {
+            "The query was not widened because the text index or the catalog failed: run `spanloom doctor`, which compares their files with the manifest, then `spanloom index`."
         }
         (stage::FAISS, "engine") => {
             "The vector index failed or its file is gone: run `spanloom doctor`, which compares its files with the manifest, then `spanloom index`."
@@ -79,7 +82,7 @@ fn of_stage(at: &str, cause: &str) -> Option<&'static str> {
         (stage::GATE | stage::FUSE | stage::RERANK, "crash") => {
             "Look for the end of the process in the system's log (killed, out of memory): a plugin was being called. Lower `memory_bytes_max` or `instances_max` in `[plugins.limits]` if memory ran out."
         }
-        (stage::GATHER | stage::BM25 | stage::FAISS, "crash") => {
+        (stage::GATHER | stage::BM25 | stage::RM3 | stage::FAISS | stage::FILES, "crash") => {
             "Look for the end of the process in the system's log (killed, out of memory); if it repeats on this query, run `spanloom doctor` and `spanloom index`: the channels' indexes were being read."
         }
         (stage::HYDRATE, "crash") => {
@@ -88,7 +91,7 @@ fn of_stage(at: &str, cause: &str) -> Option<&'static str> {
         (stage::GIT_BLAME | stage::GIT_HISTORY, "crash") => {
             "Look for the end of the process in the system's log (killed, out of memory); if it repeats on this file, check the repository with `git fsck`."
         }
-        (stage::EMBED | stage::VLLM_EMBED | stage::BM25 | stage::FAISS, "cancelled") => {
+        (stage::EMBED | stage::VLLM_EMBED | stage::BM25 | stage::RM3 | stage::FAISS | stage::FILES, "cancelled") => {
             "Nothing is wrong with the server. If clients give up here often, lower `search.embed_deadline_ms` or `search.channel_deadline_ms` below their patience: a partial answer then comes in time."
         }
         _ => return None,

@@ -5,7 +5,9 @@ pub(super) const GATE: &str = span::GATE;
 pub(super) const EMBED: &str = span::EMBED;
 pub(super) const GATHER: &str = span::GATHER;
 pub(super) const BM25: &str = span::BM25;
+pub(super) const RM3: &str = span::RM3;
 pub(super) const FAISS: &str = span::FAISS;
+pub(super) const FILES: &str = span::FILES;
 pub(super) const FUSE: &str = span::FUSE;
 pub(super) const RECENCY: &str = span::RECENCY;
 pub(super) const HYDRATE: &str = span::HYDRATE;
@@ -20,7 +22,7 @@ pub(super) const GIT_HISTORY: &str = "git.history";
 
 use crate::telemetry::conventions::span;
 
-const SEARCH: [&str; 12] = [PROFILE, GATE, EMBED, GATHER, BM25, FAISS, FUSE, RECENCY, HYDRATE, RERANK, EXPLAIN, ENVELOPE];
+const SEARCH: [&str; 13] = [PROFILE, GATE, EMBED, GATHER, BM25, FAISS, FILES, FUSE, RECENCY, HYDRATE, RERANK, EXPLAIN, ENVELOPE];
 
 /// The stages of a tool; none for one that isn't known.
 pub(super) fn of_tool(tool: &str) -> &'static [&'static str] {
@@ -46,6 +48,7 @@ pub(super) fn of_part(part: &str) -> &str {
         "fusion" => FUSE,
         "rerank" => RERANK,
         "hydrate" => HYDRATE,
+        "rm3" => RM3,
         other => of_channel(other).unwrap_or(other),
     }
 }
@@ -55,6 +58,7 @@ pub(super) fn of_channel(channel: &str) -> Option<&'static str> {
     match channel {
         "bm25" => Some(BM25),
         "dense" => Some(FAISS),
+        "files" => Some(FILES),
         _ => None,
     }
 }

@@ -259,6 +259,7 @@ impl Course<'_, '_> {
         match name {
             stage::EMBED | stage::FAISS => has_budget("dense"),
             stage::BM25 => has_budget("bm25"),
+            stage::FILES => has_budget("files"),
             stage::RERANK => request["rerank_enabled"] != false,
             stage::EXPLAIN => request["explain"] == true,
             _ => true,

@@ -269,7 +269,7 @@ fn every_cause_has_a_remedy_of_its_own() {
             ["limit.spans", "limit.attributes", "limit.events", "limit.telemetry_bytes", "limit.log_lines"].map(|limit| (stage, limit)),
         );
     }
-    for stage in [stages::BM25, stages::FAISS] {
+    for stage in [stages::BM25, stages::FAISS, stages::FILES] {
         let not_finite = NotFinite { chunk: ChunkId(0), score: 0.0 };
         let errors = [ChannelError::DeadlinePassed { deadline_ms: 1 }, ChannelError::Engine(text()), ChannelError::NotFinite(not_finite)];
         causes.extend(errors.iter().map(|error| (stage, error.class())));

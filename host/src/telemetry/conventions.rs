@@ -10,7 +10,9 @@ pub mod span {
     pub const EMBED: &str = "embed";
     pub const GATHER: &str = "retrieval.gather_channels";
     pub const BM25: &str = "bm25.search";
+    pub const RM3: &str = "bm25.rm3";
     pub const FAISS: &str = "faiss.search";
+    pub const FILES: &str = "files.search";
     pub const FUSE: &str = "retrieval.fuse";
     pub const RECENCY: &str = "retrieval.recency_boost";
     pub const HYDRATE: &str = "duckdb.hydrate";
@@ -35,6 +37,7 @@ pub mod span {
     pub const PLUGIN_DRAIN: &str = "plugin.drain";
     pub const DOCUMENTS_TEXTS: &str = "documents.texts";
     pub const DOCUMENTS_LOOK_UP: &str = "documents.look_up";
+    pub const DOCUMENTS_EVIDENCE: &str = "documents.evidence";
 }
 
 /// The value of `request.stage` for a stage of a search; others are called by their span.
@@ -77,6 +80,10 @@ pub mod attr {
     pub const QUERY_SHA256: &str = "retrieval.query_sha256";
     pub const QUERY_LEN: &str = "retrieval.query_len";
     pub const QUERY_TERMS: &str = "retrieval.query_terms";
+    pub const QUERY_PHRASES: &str = "retrieval.query_phrases";
+    pub const QUERY_PREFIXES: &str = "retrieval.query_prefixes";
+    pub const RM3_DOCUMENTS: &str = "retrieval.rm3_documents";
+    pub const RM3_TERMS: &str = "retrieval.rm3_terms";
     pub const TOP_K: &str = "retrieval.top_k";
     pub const RERANK: &str = "retrieval.rerank";
     pub const RERANK_DEPTH: &str = "retrieval.rerank_depth";
@@ -93,6 +100,8 @@ pub mod attr {
     pub const HITS: &str = "retrieval.hits";
     pub const DEADLINE_MS: &str = "retrieval.deadline_ms";
     pub const FUSED_DOCS: &str = "retrieval.fused_docs";
+    /// Rows left out because their record has a better passage.
+    pub const PASSAGES_COLLAPSED: &str = "retrieval.passages_collapsed";
     pub const RECENCY_BOOSTED: &str = "retrieval.recency_boosted";
     pub const RECENCY_WEIGHT: &str = "retrieval.recency_weight";
     pub const QUERY_KNOWN: &str = "retrieval.query_known";
@@ -138,6 +147,7 @@ pub mod attr {
     pub const DUCKDB_SQL_BYTES: &str = "duckdb.sql_bytes";
 
     pub const DOCUMENTS_ROWS: &str = "documents.rows";
+    pub const DOCUMENTS_TERMS: &str = "documents.terms";
 
     pub const FILE_PATH: &str = "file.path";
     pub const FILE_LINES: &str = "file.line_range";

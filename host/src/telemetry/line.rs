@@ -163,13 +163,14 @@ fn refs(attributes: &[KeyValue]) -> Vec<&KeyValue> {
 /// Whether a step repeats an attribute of its span: sizes, and identifiers of what was
 /// used. Everything else is in the span's own line.
 fn is_of_step(key: &str) -> bool {
-    const KEYS: [&str; 21] = [
+    const KEYS: [&str; 22] = [
         attr::ERROR_TYPE,
         attr::GENERATION,
         attr::CHANNEL,
         attr::HITS,
         attr::FUSED_DOCS,
         attr::RECENCY_BOOSTED,
+        attr::PASSAGES_COLLAPSED,
         attr::FINDINGS,
         attr::DUCKDB_ROWS,
         attr::DUCKDB_SQL_BYTES,

@@ -343,6 +343,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_down_of_a_caller_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let telemetry = telemetry(folder.path(), QueryText::Plain);
+        let run = telemetry.run("open_file", &Caller::default(), json!({"path": "x".repeat(REQUEST_BYTES_MAX)}));
+        let child = run.root.child("file.open").announce();
+        child.fail("invalid_argument", &"ü".repeat(4_000));
+        child.end();
+        let id = run.id.clone();
+        run.fail("invalid_argument", "no such file");
+        telemetry.flush();
+        let lines = lines(folder.path(), &id);
+        assert_eq!(lines[0]["request"], json!({"bytes": REQUEST_BYTES_MAX + r#"{"path":""}"#.len()}));
+        let step = lines.iter().find(|line| line["name"] == "file.open.error").unwrap();
+        assert_eq!(step["detail"].as_str().unwrap().len(), 4_096);
+    }
+
+    #[test]
+    fn a_stage_that_a_late_thread_still_holds_was_given_up_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let telemetry = telemetry(folder.path(), QueryText::Plain);
+        let run = telemetry.run("semantic_search", &Caller::default(), json!({}));
+        let late = {
+            let stage = run.root.child("bm25.search").announce();
+            let _left = crate::telemetry::GivenUp(stage.clone());
+            stage
+        };
+        late.fail("engine", "too late to be told");
+        late.end();
+        let id = run.id.clone();
+        run.succeed(json!({}));
+        telemetry.flush();
+        let lines = lines(folder.path(), &id);
+        let told: Vec<&Json> = lines.iter().filter(|line| line["name"] == "bm25.search" && line["line"] == "span").collect();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0]["attributes"]["error.type"], "cancelled");
+    }
+
+    #[test]
     fn requests_made_within_a_run_carry_its_context() {
         let folder = tempfile::tempdir().unwrap();
         let telemetry = telemetry(folder.path(), QueryText::Plain);

@@ -22,12 +22,12 @@ spanloom_plugin::export_gate!(Heuristic);
 #[serde(default, deny_unknown_fields)]
 pub struct Parameters {
     /// Rows per class and channel, 0 to 10000; 0 leaves the channel out. Built in:
-    /// literal bm25 100, dense 50, others 50; default 150, 100, 100; vague 150, 150,
-    /// 150. Twice the limit of the call is the least for a channel that is asked.
+    /// literal bm25 100, dense 50, files 50, others 50; default 150, 100, 100, 100;
+    /// vague 150, 150, 100, 150. Twice the limit of the call is the least for a channel that is asked.
     pub depths: PerClass<Depths>,
     /// Weights in the fusion per class and channel, 0 to 100; 0 leaves the channel
-    /// out. Built in: literal bm25 1, dense 0.4, others 0.5; default 1, 0.7, 0.7;
-    /// vague 1, 1, 1.
+    /// out. Built in: literal bm25 1, dense 0.4, files 0.3, others 0.5; default 1, 0.7,
+    /// 0.5, 0.7; vague 1, 1, 0.6, 1.
     pub weights: PerClass<Weights>,
     /// The constant of reciprocal rank fusion per class, 1 to 10000. Built in:
     /// literal 20 (the first ranks decide), default 60, vague 60.

@@ -1,17 +1,20 @@
-//! Scores the best rows again by what names, paths and texts say, and spreads the
+//! Scores the best rows again by what the channels, names and paths say, and spreads the
 //! findings over files. In: rows with fused scores. Out: a score for each row.
 //!
-//! `base = Σ weight × signal`, signals from 0 to 1. The fused score and the two signals
-//! that only compare words (`definition`, `path`) are divided by their largest value
-//! among the rows first, so that a weight means the same for every query. Then
-//! `score = base × factors of the file's kind × same_file_decay ^ (rows of the same file
+//! `base = Σ weight × signal`. Signals run from 0 to 1: the scores of the channels, and of the
+//! whole file, are divided by their largest value among the rows, so that a weight means the
+//! same for every query; the others are shares of the query's weight that a name spells out.
+//! Then `score = base × factors of the file's role × same_file_decay ^ (rows of the same file
 //! with a better score)`: showing one file again and again is the largest known loss.
+//!
+//! Adding scores beats adding ranks here, so the fused score counts only where the host has no
+//! scores of channels to tell.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use spanloom_plugin::{Call, Candidates, Documents, PluginError, Profile, Rerank, Span, check_range, explain};
+use spanloom_plugin::{Call, Candidates, Documents, Evidence, Facts, PluginError, Profile, Rerank, Span, check_range, explain};
 
 mod files;
 mod names;
@@ -28,33 +31,31 @@ spanloom_plugin::export_rerank!(CodeReranker);
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Parameters {
-    /// Weight of the fused score, 0 to 10.
+    /// Weight of the chunk's score in the channel `bm25`, 0 to 10.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub bm25_weight: f32,
+    /// Weight of the whole file's score for the query's terms, 0 to 10.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub files_weight: f32,
+    /// Weight of the chunk's score in the channel `dense`, 0 to 10.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub dense_weight: f32,
+    /// Weight of the fused score where the host tells no scores of channels, 0 to 10.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub fused_weight: f32,
-    /// Weight of a name in the query that is defined in the chunk, 0 to 10.
+    /// Weight of a file whose name the query spells out, 0 to 10.
     #[schemars(range(min = 0.0, max = 10.0))]
-    pub exact_weight: f32,
-    /// Weight of query terms in the names defined in the chunk, 0 to 10.
+    pub stem_weight: f32,
+    /// Weight of a name that the query spells out and the chunk defines, 0 to 10.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub definition_weight: f32,
-    /// Weight of query terms in the path, 0 to 10.
+    /// Weight of a name that the query spells out and the chunk hands on from elsewhere
+    /// (`pub use`, `export … from`, imports in `__init__.py`), 0 to 10.
     #[schemars(range(min = 0.0, max = 10.0))]
-    pub path_weight: f32,
-    /// Weight of defining rather than using a name of the query in the text, 0 to 10.
-    #[schemars(range(min = 0.0, max = 10.0))]
-    pub definition_over_use_weight: f32,
+    pub reexport_weight: f32,
     /// Weight of the quoted phrases that the text holds, 0 to 10.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub phrase_weight: f32,
-    /// Weight of the terms that stand close together, 0 to 10.
-    #[schemars(range(min = 0.0, max = 10.0))]
-    pub proximity_weight: f32,
-    /// Weight of the terms that the text holds, by their rarity, 0 to 10.
-    #[schemars(range(min = 0.0, max = 10.0))]
-    pub coverage_weight: f32,
-    /// How many lines are close together, 1 to 1000.
-    #[schemars(range(min = 1, max = 1000))]
-    pub proximity_lines: u32,
     /// Factor for test files unless the query asks for tests, 0.01 to 1.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub test_factor: f32,
@@ -62,8 +63,8 @@ pub struct Parameters {
     /// unless the query asks for them, 0.01 to 1.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub auxiliary_factor: f32,
-    /// Factor for prose (Markdown and the like) if the query is written like code,
-    /// 0.01 to 1.
+    /// Factor for prose (Markdown and the like) outside of documentation unless the query
+    /// asks for documentation, 0.01 to 1.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub prose_factor: f32,
     /// Factor for each row of the same file with a better score, 0.01 to 1; 1 for none.
@@ -74,19 +75,18 @@ pub struct Parameters {
 impl Default for Parameters {
     fn default() -> Parameters {
         Parameters {
+            bm25_weight: 1.0,
+            files_weight: 0.4,
+            dense_weight: 0.3,
             fused_weight: 1.0,
-            exact_weight: 0.4,
-            definition_weight: 0.25,
-            path_weight: 0.15,
-            definition_over_use_weight: 0.2,
+            stem_weight: 0.6,
+            definition_weight: 0.2,
+            reexport_weight: 0.4,
             phrase_weight: 0.3,
-            proximity_weight: 0.1,
-            coverage_weight: 0.2,
-            proximity_lines: 8,
             test_factor: 0.5,
-            auxiliary_factor: 0.7,
-            prose_factor: 0.8,
-            same_file_decay: 0.3,
+            auxiliary_factor: 0.5,
+            prose_factor: 0.5,
+            same_file_decay: 0.1,
         }
     }
 }
@@ -98,23 +98,23 @@ pub struct CodeReranker(Parameters);
 /// What an explanation tells of each row: the weighted signals, which add up, and the
 /// two factors that their sum is multiplied with.
 const PART_NAMES: [&str; 10] =
-    ["fused", "exact", "definition", "path", "definition_over_use", "phrase", "proximity", "coverage", "kind_factor", "same_file_factor"];
+    ["bm25", "files", "dense", "fused", "stem", "definition", "reexport", "phrase", "role_factor", "same_file_factor"];
 
 /// Why a row has its score.
 #[derive(Clone, Debug, Default)]
 struct Parts {
     id: u64,
     score: f32,
+    bm25: f32,
+    files: f32,
+    dense: f32,
     fused: f32,
-    exact: f32,
+    stem: f32,
     definition: f32,
-    path: f32,
-    definition_over_use: f32,
+    reexport: f32,
     phrase: f32,
-    proximity: f32,
-    coverage: f32,
-    /// What the kind of the file leaves of the score.
-    kind_factor: f32,
+    /// What the role of the file leaves of the score.
+    role_factor: f32,
     /// What earlier rows of the same file leave of it.
     same_file_factor: f32,
 }
@@ -125,14 +125,14 @@ impl Rerank for CodeReranker {
     fn configure(parameters: Parameters) -> Result<CodeReranker, PluginError> {
         let p = &parameters;
         for (name, weight) in [
+            ("bm25_weight", p.bm25_weight),
+            ("files_weight", p.files_weight),
+            ("dense_weight", p.dense_weight),
             ("fused_weight", p.fused_weight),
-            ("exact_weight", p.exact_weight),
+            ("stem_weight", p.stem_weight),
             ("definition_weight", p.definition_weight),
-            ("path_weight", p.path_weight),
-            ("definition_over_use_weight", p.definition_over_use_weight),
+            ("reexport_weight", p.reexport_weight),
             ("phrase_weight", p.phrase_weight),
-            ("proximity_weight", p.proximity_weight),
-            ("coverage_weight", p.coverage_weight),
         ] {
             check_range(name, weight, 0.0..=10.0)?;
         }
@@ -144,7 +144,6 @@ impl Rerank for CodeReranker {
         ] {
             check_range(name, factor, 0.01..=1.0)?;
         }
-        check_range("proximity_lines", p.proximity_lines, 1..=1_000)?;
         Ok(CodeReranker(parameters))
     }
 
@@ -161,98 +160,105 @@ impl Rerank for CodeReranker {
             return Ok(Vec::new());
         }
         let query = Query::of(query);
-        let (mut parts, paths) = self.read_facts(stage, &query, rows, documents)?;
-        self.read_texts(stage, &query, &mut parts, documents)?;
+        let (mut parts, facts) = self.read_facts(stage, &query, rows, documents)?;
+        self.read_texts(stage, &query, &mut parts, &facts, documents)?;
         self.score(&mut parts);
-        self.spread(&mut parts, &paths);
+        self.spread(&mut parts, &facts.paths);
         explain::parts(call, PART_NAMES, || parts.iter().map(|row| self.terms(row)));
         Ok(parts.iter().map(|row| row.score).collect())
     }
 }
 
 impl CodeReranker {
-    /// The signals that need no text; gives the paths back.
+    /// The signals that need no text.
     fn read_facts(
         &self,
         stage: &Span,
         query: &Query,
         rows: &Candidates,
         documents: &Documents,
-    ) -> Result<(Vec<Parts>, Vec<String>), PluginError> {
+    ) -> Result<(Vec<Parts>, Facts), PluginError> {
         let span = stage.child("rerank.features");
         let facts = documents.look_up(&rows.ids)?;
-        let fused = normalized(&rows.scores);
-        let mut parts: Vec<Parts> = (0..rows.ids.len())
+        let evidence = documents.evidence(&rows.ids)?;
+        let scores = |column: &str| normalized(evidence.column(column).unwrap_or_default(), rows.ids.len());
+        let (bm25, files, dense) = (scores("bm25"), scores("files_bm25"), scores("dense"));
+        let told = bm25.iter().chain(&dense).any(|score| *score > 0.0);
+        let fused = if told { vec![0.0; rows.ids.len()] } else { normalized(&rows.scores, rows.ids.len()) };
+        let parts: Vec<Parts> = (0..rows.ids.len())
             .map(|row| {
-                let (symbol, definitions) = (&facts.symbols[row], &facts.definitions[row]);
+                let (path, language) = (&facts.paths[row], &facts.languages[row]);
                 Parts {
                     id: rows.ids[row],
+                    bm25: bm25[row],
+                    files: files[row],
+                    dense: dense[row],
                     fused: fused[row],
-                    exact: names::exact(query, symbol, definitions),
-                    definition: names::definition(query, symbol, definitions),
-                    path: names::path(query, &facts.paths[row]),
-                    kind_factor: self.kind_factor(query, &facts.paths[row], &facts.languages[row]),
+                    stem: names::stem(query, path),
+                    definition: names::definition(query, &facts.symbols[row], &facts.definitions[row], language),
+                    role_factor: self.role_factor(query, &evidence, row, language),
                     ..Parts::default()
                 }
             })
             .collect();
-        divide_by_maximum(&mut parts, |row| &mut row.definition);
-        divide_by_maximum(&mut parts, |row| &mut row.path);
         span.set(|| {
             let count = |test: fn(&Parts) -> bool| parts.iter().filter(|row| test(row)).count();
             [
                 ("retrieval.rerank.rows", parts.len().into()),
-                ("retrieval.rerank.rows_exact", count(|row| row.exact > 0.0).into()),
-                ("retrieval.rerank.rows_lowered", count(|row| row.kind_factor < 1.0).into()),
+                ("retrieval.rerank.rows_spelled", count(|row| row.stem > 0.0 || row.definition > 0.0).into()),
+                ("retrieval.rerank.rows_lowered", count(|row| row.role_factor < 1.0).into()),
             ]
         });
-        Ok((parts, facts.paths))
+        Ok((parts, facts))
     }
 
-    /// The signals of the texts.
-    fn read_texts(&self, stage: &Span, query: &Query, parts: &mut [Parts], documents: &Documents) -> Result<(), PluginError> {
+    /// The signals of the texts, of those rows for which they matter.
+    fn read_texts(
+        &self,
+        stage: &Span,
+        query: &Query,
+        parts: &mut [Parts],
+        facts: &Facts,
+        documents: &Documents,
+    ) -> Result<(), PluginError> {
         let span = stage.child("rerank.score");
-        let ids: Vec<u64> = parts.iter().map(|row| row.id).collect();
-        let texts = documents.texts(&ids)?;
-        for (row, text) in parts.iter_mut().zip(&texts) {
-            let signals = text::read(query, text, self.0.proximity_lines);
-            row.definition_over_use = signals.definition_over_use.max(row.exact);
-            row.phrase = signals.phrase;
-            row.proximity = signals.proximity;
-            row.coverage = signals.coverage;
+        let matters = |row: &usize| !query.phrases.is_empty() || text::may_reexport(&facts.paths[*row], &facts.languages[*row]);
+        let rows: Vec<usize> = (0..parts.len()).filter(matters).collect();
+        let ids: Vec<u64> = rows.iter().map(|&row| parts[row].id).collect();
+        let texts = if ids.is_empty() { Vec::new() } else { documents.texts(&ids)? };
+        for (&row, text) in rows.iter().zip(&texts) {
+            parts[row].phrase = text::phrases(query, text);
+            if text::may_reexport(&facts.paths[row], &facts.languages[row]) {
+                parts[row].reexport = text::reexport(query, text);
+            }
         }
         span.set(|| {
             let bytes: usize = texts.iter().map(String::len).sum();
             [
-                ("retrieval.rerank.terms", query.terms.len().into()),
-                ("retrieval.rerank.names", query.names.len().into()),
+                ("retrieval.rerank.terms", query.terms().into()),
+                ("retrieval.rerank.texts", texts.len().into()),
                 ("retrieval.rerank.text_bytes", bytes.into()),
             ]
         });
         Ok(())
     }
 
-    /// `test_factor` × `auxiliary_factor` × `prose_factor`, each as far as it applies.
-    fn kind_factor(&self, query: &Query, path: &str, language: &str) -> f32 {
-        let kinds = Kind::of(path);
-        let unasked = |kind: &Kind| !query.asked.contains(kind);
-        let is_test = kinds.iter().any(|kind| *kind == Kind::Test && unasked(kind));
-        let is_auxiliary = kinds.iter().any(|kind| *kind != Kind::Test && unasked(kind));
-        let is_prose =
-            matches!(language, "markdown" | "text" | "rst" | "asciidoc") && query.code_like && !query.asked.contains(&Kind::Docs);
-        let mut factor = 1.0;
-        for (applies, own) in [(is_test, self.0.test_factor), (is_auxiliary, self.0.auxiliary_factor), (is_prose, self.0.prose_factor)] {
-            if applies {
-                factor *= own;
-            }
+    /// `test_factor` or `auxiliary_factor`, else `prose_factor`, as far as it applies.
+    fn role_factor(&self, query: &Query, evidence: &Evidence, row: usize, language: &str) -> f32 {
+        let role = Kind::ALL.into_iter().find(|kind| evidence.value(kind.column(), row) > 0.0);
+        match role {
+            Some(kind) if query.asked.contains(&kind) => 1.0,
+            Some(Kind::Test) => self.0.test_factor,
+            Some(_) => self.0.auxiliary_factor,
+            None if matches!(language, "markdown" | "text") && !query.asked.contains(&Kind::Docs) => self.0.prose_factor,
+            None => 1.0,
         }
-        factor
     }
 
     fn score(&self, parts: &mut [Parts]) {
         for row in parts {
             let [signals @ .., _, _] = self.terms(row);
-            row.score = signals.iter().sum::<f32>() * row.kind_factor;
+            row.score = signals.iter().sum::<f32>() * row.role_factor;
         }
     }
 
@@ -260,15 +266,15 @@ impl CodeReranker {
     fn terms(&self, row: &Parts) -> [f32; PART_NAMES.len()] {
         let p = &self.0;
         [
+            p.bm25_weight * row.bm25,
+            p.files_weight * row.files,
+            p.dense_weight * row.dense,
             p.fused_weight * row.fused,
-            p.exact_weight * row.exact,
+            p.stem_weight * row.stem,
             p.definition_weight * row.definition,
-            p.path_weight * row.path,
-            p.definition_over_use_weight * row.definition_over_use,
+            p.reexport_weight * row.reexport,
             p.phrase_weight * row.phrase,
-            p.proximity_weight * row.proximity,
-            p.coverage_weight * row.coverage,
-            row.kind_factor,
+            row.role_factor,
             row.same_file_factor,
         ]
     }
@@ -290,24 +296,17 @@ impl CodeReranker {
 }
 
 /// Divides by the largest score. Negative scores are lifted to 0 first, all by the same;
-/// scores that are no numbers count as the smallest. All equal to 0 stay so.
-fn normalized(scores: &[f32]) -> Vec<f32> {
+/// scores that are no numbers count as the smallest. All equal to 0 stay so; a column that
+/// isn't there is `length` zeros.
+fn normalized(scores: &[f32], length: usize) -> Vec<f32> {
     let finite = || scores.iter().copied().filter(|score| score.is_finite());
     let lift = finite().fold(0.0, f32::min);
     let largest = f64::from(finite().fold(lift, f32::max)) - f64::from(lift);
-    let divide = |&score: &f32| match score.is_finite() && largest > 0.0 {
+    let divide = |score: f32| match score.is_finite() && largest > 0.0 {
         true => ((f64::from(score) - f64::from(lift)) / largest) as f32,
         false => 0.0,
     };
-    scores.iter().map(divide).collect()
-}
-
-/// Divides a signal by its largest value among the rows, if that is over 0.
-fn divide_by_maximum(parts: &mut [Parts], signal: fn(&mut Parts) -> &mut f32) {
-    let largest = parts.iter_mut().map(|row| *signal(row)).fold(0.0, f32::max);
-    if largest > 0.0 {
-        parts.iter_mut().for_each(|row| *signal(row) /= largest);
-    }
+    (0..length).map(|row| divide(scores.get(row).copied().unwrap_or(0.0))).collect()
 }
 
 #[cfg(test)]

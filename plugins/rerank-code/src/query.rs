@@ -1,179 +1,77 @@
-//! The query, made ready for comparing it with many chunks.
+//! The query, made ready for comparing it with many names.
+
+use std::collections::BTreeMap;
 
 use spanloom_plugin::Profile;
 
 use crate::files::Kind;
 use crate::words;
 
-/// Terms beyond this many are left out: a chunk's terms are one bit each.
-pub const TERMS_MAX: usize = 64;
+/// Words of a query that are compared with names; later ones are left out.
+const WORDS_MAX: usize = 256;
 
 /// What the query asks for.
 pub struct Query {
-    /// Distinct by stem, in the order of the profile.
-    pub terms: Vec<Term>,
-    /// The sum of the weights of the terms.
-    pub weight_total: f32,
-    /// Names the query may mean, as the segments of their paths: `a::b()` is
-    /// `["a", "b"]`. None is empty.
-    pub names: Vec<Vec<String>>,
-    /// Files or folders that the query names, lower case: `main.rs`, `src/app`.
-    pub files: Vec<String>,
+    /// The stems of its words in order, stop words among them.
+    sequence: Vec<String>,
+    /// The same without the words that the index has no terms for.
+    content: Vec<String>,
+    /// The weight of each word that is a search term: `ln(1 + (N + 1) / (df + 1))`, over 0,
+    /// the larger the rarer.
+    weights: BTreeMap<String, f32>,
+    /// The sum of the weights.
+    total: f32,
     /// What stands in quotes, lower case; none is empty.
     pub phrases: Vec<String>,
-    /// Whether the query is written like code.
-    pub code_like: bool,
     /// Kinds of files that the query's words ask for.
     pub asked: Vec<Kind>,
-    /// Whether any key starts with this byte, in either case.
-    first_bytes: [bool; 256],
-}
-
-/// A search term.
-pub struct Term {
-    /// As the text index has it, and stemmed: a word that equals either is this term.
-    keys: [String; 2],
-    /// `ln(1 + (N + 1) / (df + 1))`: over 0, the larger the rarer.
-    pub weight: f32,
 }
 
 impl Query {
-    /// Terms that no chunk holds are left out unless there are no others.
     pub fn of(profile: &Profile) -> Query {
-        let terms = terms(profile);
-        let mut first_bytes = [false; 256];
-        for first in terms.iter().flat_map(|term| &term.keys).flat_map(|key| key.bytes().next()) {
-            first_bytes[usize::from(first)] = true;
-            first_bytes[usize::from(first.to_ascii_uppercase())] = true;
+        let documents = profile.documents as f64 + 1.0;
+        // The index has terms stemmed its own way: one is found as it stands, or by our stem.
+        let mut terms: BTreeMap<String, u32> = BTreeMap::new();
+        for (term, &frequency) in profile.terms.iter().zip(&profile.document_frequencies) {
+            terms.insert(term.to_lowercase(), frequency);
+            terms.entry(words::stem_of(term)).or_insert(frequency);
         }
-        let (files, names) = names_and_files(profile);
-        let phrases = profile.phrases.iter().map(|phrase| phrase.trim());
+        let parts = || words::parts(&profile.text).take(WORDS_MAX);
+        let frequency = |part: &str| terms.get(&words::stem_of(part)).or_else(|| terms.get(&part.to_lowercase())).copied();
+        let weight = |frequency: u32| (1.0 + documents / (f64::from(frequency) + 1.0)).ln() as f32;
+        let weights: BTreeMap<String, f32> =
+            parts().filter_map(|part| frequency(part).map(|found| (words::stem_of(part), weight(found)))).collect();
+        let sequence: Vec<String> = parts().map(words::stem_of).collect();
         Query {
-            weight_total: terms.iter().map(|term| term.weight).sum(),
-            terms,
-            names,
-            files,
-            phrases: phrases.filter(|phrase| !phrase.is_empty()).map(str::to_lowercase).collect(),
-            code_like: !profile.identifiers.is_empty(),
+            content: sequence.iter().filter(|word| weights.contains_key(*word)).cloned().collect(),
+            sequence,
+            total: weights.values().sum(),
+            weights,
+            phrases: profile.phrases.iter().map(|phrase| phrase.trim().to_lowercase()).filter(|phrase| !phrase.is_empty()).collect(),
             asked: Kind::asked_by(&profile.text),
-            first_bytes,
         }
     }
 
-    /// The term that a word is, if any; upper-case ASCII letters count as lower-case.
-    pub fn term(&self, word: &str, scratch: &mut Scratch) -> Option<usize> {
-        let first = *word.as_bytes().first()?;
-        if !self.first_bytes[usize::from(first)] {
-            return None;
-        }
-        let Scratch { lower, stem } = scratch;
-        lower.clear();
-        lower.push_str(word);
-        lower.make_ascii_lowercase();
-        stem.clear();
-        stem.push_str(lower);
-        words::stem(stem);
-        let is = |term: &Term| term.keys.iter().any(|key| key == stem || key == lower);
-        self.terms.iter().position(is)
+    /// How many of its words are search terms, each once.
+    pub fn terms(&self) -> usize {
+        self.weights.len()
     }
 
-    /// The terms among the words of a name, as bits, and how many of its words are
-    /// terms, and how many words it has.
-    pub fn terms_of_name(&self, name: &str) -> (u64, usize, usize) {
-        let (mut found, mut matched, mut all) = (0, 0, 0);
-        let mut scratch = Scratch::default();
-        for part in words::parts(name) {
-            all += 1;
-            if let Some(term) = self.term(part, &mut scratch) {
-                found |= 1 << term;
-                matched += 1;
-            }
-        }
-        (found, matched, all)
-    }
-
-    /// The share of the query's weight that these terms have, 0 to 1; 0 without terms.
-    pub fn share(&self, found: u64) -> f32 {
-        if self.weight_total <= 0.0 {
+    /// The share of the query's weight in a name that the query spells out, 0 to 1: every
+    /// word of the name stands in the query, side by side and in its order, where the
+    /// query's stop words may be passed over. 0 for any other name.
+    pub fn spelled(&self, name: &str) -> f32 {
+        let parts: Vec<String> = words::parts(name).map(words::stem_of).collect();
+        let within = |words: &[String]| words.windows(parts.len().max(1)).any(|window| window == parts.as_slice());
+        if parts.is_empty() || self.total <= 0.0 || !(within(&self.sequence) || within(&self.content)) {
             return 0.0;
         }
-        let held = self.terms.iter().enumerate();
-        let weight: f32 = held.filter(|(term, _)| found & (1 << term) != 0).map(|(_, term)| term.weight).sum();
-        (weight / self.weight_total).min(1.0)
+        let mut held: Vec<&String> = parts.iter().collect();
+        held.sort_unstable();
+        held.dedup();
+        let weight: f32 = held.into_iter().filter_map(|part| self.weights.get(part)).sum();
+        (weight / self.total).min(1.0)
     }
-}
-
-/// Space for [`Query::term`] that is used again and again.
-#[derive(Default)]
-pub struct Scratch {
-    lower: String,
-    stem: String,
-}
-
-fn terms(profile: &Profile) -> Vec<Term> {
-    let frequencies = &profile.document_frequencies;
-    let any_known = frequencies.iter().any(|&frequency| frequency > 0);
-    let documents = profile.documents as f64 + 1.0;
-    let mut terms: Vec<Term> = Vec::new();
-    for (term, &frequency) in profile.terms.iter().zip(frequencies) {
-        let keys = [term.to_lowercase(), words::stem_of(term)];
-        let known = terms.iter().any(|term| term.keys[1] == keys[1]);
-        if term.is_empty() || known || (frequency == 0 && any_known) {
-            continue;
-        }
-        let idf = (1.0 + documents / (f64::from(frequency) + 1.0)).ln();
-        terms.push(Term { keys, weight: idf as f32 });
-        if terms.len() == TERMS_MAX {
-            break;
-        }
-    }
-    terms
-}
-
-/// Identifiers, quoted words, and a text of one word. What has a slash or the ending
-/// of a source file is a file, everything else a name.
-fn names_and_files(profile: &Profile) -> (Vec<String>, Vec<Vec<String>>) {
-    let one_word = |text: &&str| !text.is_empty() && !text.contains(char::is_whitespace);
-    let identifiers = profile.identifiers.iter().map(String::as_str);
-    let phrases = profile.phrases.iter().map(|phrase| phrase.trim());
-    let whole = std::iter::once(profile.text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '`' | '\'' | '?')));
-
-    let (mut files, mut names) = (Vec::new(), Vec::new());
-    for word in identifiers.chain(phrases).chain(whole).filter(one_word) {
-        if is_file(word) {
-            push_new(&mut files, word.trim_start_matches("./").to_lowercase());
-        } else {
-            let segments: Vec<String> = segments(word).map(str::to_string).collect();
-            if !segments.is_empty() {
-                push_new(&mut names, segments);
-            }
-        }
-    }
-    (files, names)
-}
-
-fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) {
-    if !list.contains(&item) {
-        list.push(item);
-    }
-}
-
-/// The segments of a qualified name, whatever separates them.
-pub fn segments(name: &str) -> impl DoubleEndedIterator<Item = &str> {
-    name.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$').filter(|segment| !segment.is_empty())
-}
-
-const FILE_ENDINGS: [&str; 33] = [
-    "c", "cc", "cfg", "cpp", "cs", "css", "ex", "go", "h", "hpp", "html", "ini", "java", "js", "json", "jsx", "kt", "lua", "md", "php",
-    "py", "rb", "rs", "rst", "scala", "sh", "sql", "swift", "toml", "ts", "tsx", "yaml", "yml",
-];
-
-fn is_file(word: &str) -> bool {
-    let has_ending = || {
-        let (stem, ending) = word.rsplit_once('.')?;
-        Some(!stem.is_empty() && FILE_ENDINGS.contains(&ending))
-    };
-    word.contains('/') || has_ending().unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -182,48 +80,42 @@ mod tests {
     use spanloom_plugin::testing;
 
     #[test]
-    fn terms_are_distinct_known_and_rarer_ones_weigh_more() {
-        let terms = [("parse", 90), ("parsing", 80), ("gone", 0), ("file", 900)];
-        let query = Query::of(&testing::profile("parse file", 1_000, &terms));
-        assert_eq!(query.terms.len(), 2);
-        assert!(query.terms[0].weight > query.terms[1].weight);
-        let mut scratch = Scratch::default();
-        assert_eq!(query.term("parsed", &mut scratch), Some(0));
-        assert_eq!(query.term("files", &mut scratch), Some(1));
-        assert_eq!(query.term("gone", &mut scratch), None);
-        assert!((query.share(0b11) - 1.0).abs() < 1e-6);
-        assert_eq!(query.share(0), 0.0);
+    fn names_are_spelled_out_or_not() {
+        let query = Query::of(&testing::profile(
+            "how does the Path Router store routes?",
+            1_000,
+            &[("path", 9), ("router", 9), ("store", 9), ("rout", 9)],
+        ));
+        let check = |name: &str, words: f32| {
+            let got = query.spelled(name);
+            assert!((got - words / 4.0).abs() < 1e-5, "{name}: {got}");
+        };
+        check("PathRouter", 2.0);
+        check("path_router", 2.0);
+        check("Router", 1.0);
+        check("routes", 1.0);
+        check("RouterPath", 0.0);
+        check("PathRouterBuilder", 0.0);
+        check("StoreRoutes", 2.0);
+        // Stop words of the query are passed over, also where a name has them.
+        check("does_the", 0.0);
+        check("", 0.0);
+        check("::", 0.0);
     }
 
     #[test]
-    fn terms_that_the_index_stemmed_its_own_way_are_found() {
-        let query = Query::of(&testing::profile("", 10, &[("pars", 1), ("queri", 1)]));
-        let mut scratch = Scratch::default();
-        assert_eq!(query.term("parse", &mut scratch), Some(0));
-        assert_eq!(query.term("query", &mut scratch), Some(1));
+    fn rare_words_weigh_more_and_terms_meet_by_their_stems() {
+        let query = Query::of(&testing::profile("parsing queries", 1_000, &[("pars", 500), ("queri", 1)]));
+        assert!(query.spelled("Query") > query.spelled("parse"));
+        assert!((query.spelled("parse_query") - 1.0).abs() < 1e-6);
+        assert_eq!(query.terms(), 2);
     }
 
     #[test]
-    fn names_and_files_are_told_apart() {
-        let mut profile = testing::profile("text of several words", 10, &[]);
-        profile.identifiers = ["a::b()", "main.rs", "self.run", "src/app", "::"].map(String::from).to_vec();
-        profile.phrases = ["Router", "two words", " ", "Router"].map(String::from).to_vec();
-        let query = Query::of(&profile);
-        assert_eq!(query.files, ["main.rs", "src/app"]);
-        let names: Vec<String> = query.names.iter().map(|name| name.join(" ")).collect();
-        assert_eq!(names, ["a b", "self run", "Router"]);
-        assert_eq!(query.phrases, ["router", "two words", "router"]);
-
-        let one_word = Query::of(&testing::profile("Router?", 10, &[]));
-        assert_eq!(one_word.names, [["Router"]]);
-    }
-
-    #[test]
-    fn more_terms_than_bits_are_cut() {
-        let names: Vec<String> = (0..100).map(|n| format!("x{n}x")).collect();
-        let terms: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
-        let query = Query::of(&testing::profile("", 10, &terms));
-        assert_eq!(query.terms.len(), TERMS_MAX);
-        assert!((query.share(u64::MAX) - 1.0).abs() < 1e-5);
+    fn a_query_without_terms_spells_nothing() {
+        let query = Query::of(&testing::profile("the of", 10, &[]));
+        assert_eq!((query.spelled("the"), query.spelled("of")), (0.0, 0.0));
+        let long = "word ".repeat(100_000);
+        assert_eq!(Query::of(&testing::profile(&long, 10, &[("word", 1)])).spelled("word"), 1.0);
     }
 }

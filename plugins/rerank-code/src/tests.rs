@@ -44,34 +44,53 @@ fn plain_query() -> Profile {
     testing::profile("rate limits", 1_000, &[("rate", 50), ("limit", 60)])
 }
 
+fn with(mut document: Document, evidence: &[(&str, f32)]) -> Document {
+    document.evidence = evidence.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    document
+}
+
 /// With equal fused scores, the first document must win over the second.
 #[test]
 fn each_signal_prefers_what_it_should() {
-    let check = |query: &Profile, better: [&str; 3], worse: [&str; 3]| {
-        let documents = vec![document(1, worse[0], worse[1], worse[2]), document(2, better[0], better[1], better[2])];
+    let check = |query: &Profile, better: Document, worse: Document| {
+        let said = format!("{better:?} over {worse:?}");
+        let documents = vec![Document { id: 1, ..worse }, Document { id: 2, ..better }];
         let got = scores("{}", query, &[1.0, 1.0], documents);
-        assert!(got[1] > got[0], "{better:?} over {worse:?}: {got:?}");
+        assert!(got[1] > got[0], "{said}: {got:?}");
     };
     let (code, plain) = (code_query(), plain_query());
-    check(&code, ["a.rs", "parse_query", ""], ["b.rs", "parse_query_all", ""]);
-    check(&code, ["a.rs", "", "fn parse_query() {}"], ["b.rs", "", "x = parse_query();"]);
-    check(&code, ["a.rs", "", "parse_query"], ["b.rs", "", "nothing"]);
-    check(&code, ["a.rs", "", "parse"], ["notes/a.md", "", "parse"]);
-    check(&plain, ["a.rs", "RateLimiter", ""], ["b.rs", "Other", ""]);
-    check(&plain, ["rate_limit.rs", "", ""], ["b.rs", "", ""]);
-    check(&plain, ["rate.rs", "", ""], ["rate/x.rs", "", ""]);
-    check(&plain, ["a.rs", "", "rate limit"], ["b.rs", "", "rate"]);
-    check(&plain, ["a.rs", "", "rate limit"], ["tests/a.rs", "", "rate limit"]);
-    check(&plain, ["a.rs", "", "rate limit"], ["examples/a.rs", "", "rate limit"]);
+    let of = |path: &str, symbol: &str, text: &str| document(0, path, symbol, text);
+    check(&code, of("a.rs", "parse_query", ""), of("b.rs", "parse_query_all", ""));
+    check(&code, of("a.rs", "", "pub use x::parse_query;"), of("b.rs", "", "x = parse_query();"));
+    check(&plain, of("a.rs", "RateLimit", ""), of("b.rs", "Other", ""));
+    check(&plain, of("rate_limit.rs", "", ""), of("b.rs", "", ""));
+    check(&plain, of("rate_limit/mod.rs", "", ""), of("rate_limit/other.rs", "", ""));
+    check(&plain, of("rate_limit.rs", "", ""), of("rate.rs", "", ""));
+    check(&plain, of("a.rs", "", ""), of("notes/a.md", "", ""));
+    for column in ["bm25", "files_bm25", "dense"] {
+        check(&plain, with(of("a.rs", "", ""), &[(column, 5.0)]), with(of("b.rs", "", ""), &[(column, 2.0)]));
+    }
+    for role in ["role_test", "role_example", "role_docs", "role_benchmark", "role_generated", "role_vendored"] {
+        check(&plain, of("a.rs", "", ""), with(of("b.rs", "", ""), &[(role, 1.0)]));
+    }
 
     let mut quoted = testing::profile("\"too many requests\"", 1_000, &[("requests", 90)]);
     quoted.phrases = vec!["too many requests".into()];
-    check(&quoted, ["a.rs", "", "Too many requests"], ["b.rs", "", "many requests too"]);
+    check(&quoted, of("a.rs", "", "Too many requests"), of("b.rs", "", "many requests too"));
+}
+
+#[test]
+fn scores_of_channels_go_before_the_fused_one() {
+    let documents = || vec![with(document(1, "a.rs", "", ""), &[("bm25", 1.0)]), with(document(2, "b.rs", "", ""), &[("bm25", 4.0)])];
+    let got = scores("{}", &plain_query(), &[9.0, 1.0], documents());
+    assert_eq!(got, [0.25, 1.0]);
+    let without = vec![document(1, "a.rs", "", ""), document(2, "b.rs", "", "")];
+    assert_eq!(scores("{}", &plain_query(), &[4.0, 1.0], without), [1.0, 0.25]);
 }
 
 #[test]
 fn tests_keep_their_score_when_the_query_asks_for_them() {
-    let documents = || vec![document(1, "tests/a.rs", "", ""), document(2, "b.rs", "", "")];
+    let documents = || vec![with(document(1, "tests/a.rs", "", ""), &[("role_test", 1.0)]), document(2, "b.rs", "", "")];
     let asking = testing::profile("tests of the parser", 1_000, &[("parser", 90)]);
     let got = scores("{}", &asking, &[1.0, 1.0], documents());
     assert_eq!(got[0], got[1]);
@@ -115,23 +134,26 @@ fn without_anything_to_go_by_the_fused_order_stays() {
 }
 
 #[test]
-fn the_host_is_asked_once_for_facts_and_once_for_texts() {
+fn the_host_is_asked_once_for_facts_evidence_and_the_texts_that_matter() {
     let plugin = CodeReranker::configure(Parameters::default()).expect("in range");
-    let documents = Documents::in_memory(vec![document(1, "a.rs", "x", "y")]);
+    let documents =
+        Documents::in_memory(vec![document(1, "a.rs", "x", "y"), Document { language: "java".into(), ..document(2, "b.java", "x", "y") }]);
     let (stage, record) = Span::recorded();
     let mut call = testing::call(10);
     call.explain = true;
-    let scores = plugin.rerank(&stage, &call, &code_query(), &rows(&[1.0]), &documents).expect("reranked");
+    let scores = plugin.rerank(&stage, &call, &code_query(), &rows(&[1.0, 0.5]), &documents).expect("reranked");
     let asked = documents.asked();
-    assert_eq!((asked.look_ups, asked.texts, asked.scores), (1, 1, 0));
+    assert_eq!((asked.look_ups, asked.evidence, asked.texts, asked.scores), (1, 1, 1, 0));
+    let read = record.spans()[2].attribute("retrieval.rerank.texts").cloned();
+    assert_eq!(read, Some(1_usize.into()));
 
     let names: Vec<String> = record.spans().into_iter().map(|span| span.name).collect();
     assert_eq!(names, ["stage", "rerank.features", "rerank.score"]);
 
     let said = explain::said();
-    let [signals @ .., kind, same_file] = said.parts.as_slice() else { panic!("no parts") };
-    assert_eq!(said.part_names.len(), said.parts.len());
-    assert_eq!(scores, [signals.iter().sum::<f32>() * kind * same_file]);
+    let [signals @ .., kind, same_file] = &said.parts[..said.part_names.len()] else { panic!("no parts") };
+    assert_eq!(said.part_names.len() * 2, said.parts.len());
+    assert_eq!(scores[0], signals.iter().sum::<f32>() * kind * same_file);
 }
 
 #[test]
@@ -149,12 +171,11 @@ fn parameters_out_of_range_are_named() {
         Err(PluginError::BadConfig(message)) => assert!(message.contains(name), "{message}"),
         other => panic!("{json}: {other:?}"),
     };
-    check(r#"{"path_weight": 11}"#, "`path_weight`");
-    check(r#"{"coverage_weight": -1}"#, "`coverage_weight`");
+    check(r#"{"stem_weight": 11}"#, "`stem_weight`");
+    check(r#"{"bm25_weight": -1}"#, "`bm25_weight`");
     check(r#"{"test_factor": 0}"#, "`test_factor`");
     check(r#"{"same_file_decay": 1.5}"#, "`same_file_decay`");
-    check(r#"{"proximity_lines": 0}"#, "`proximity_lines`");
-    check(r#"{"pathweight": 1}"#, "pathweight");
+    check(r#"{"stemweight": 1}"#, "stemweight");
 }
 
 /// Pieces that are awkward to split, stem or compare.

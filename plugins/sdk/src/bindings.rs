@@ -23,10 +23,10 @@ pub mod fusion {
         default_bindings_module: "spanloom_plugin::bindings::fusion",
         additional_derives: [PartialEq],
         with: {
-            "spanloom:search/telemetry@0.1.1": crate::bindings::rerank::spanloom::search::telemetry,
-            "spanloom:search/log@0.1.1": crate::bindings::rerank::spanloom::search::log,
-            "spanloom:search/types@0.1.1": crate::bindings::rerank::spanloom::search::types,
-            "spanloom:search/explain@0.1.1": crate::bindings::rerank::spanloom::search::explain,
+            "spanloom:search/telemetry@0.1.2": crate::bindings::rerank::spanloom::search::telemetry,
+            "spanloom:search/log@0.1.2": crate::bindings::rerank::spanloom::search::log,
+            "spanloom:search/types@0.1.2": crate::bindings::rerank::spanloom::search::types,
+            "spanloom:search/explain@0.1.2": crate::bindings::rerank::spanloom::search::explain,
         },
     });
 }
@@ -40,10 +40,11 @@ pub mod gate {
         default_bindings_module: "spanloom_plugin::bindings::gate",
         additional_derives: [PartialEq],
         with: {
-            "spanloom:search/telemetry@0.1.1": crate::bindings::rerank::spanloom::search::telemetry,
-            "spanloom:search/log@0.1.1": crate::bindings::rerank::spanloom::search::log,
-            "spanloom:search/types@0.1.1": crate::bindings::rerank::spanloom::search::types,
-            "spanloom:search/explain@0.1.1": crate::bindings::rerank::spanloom::search::explain,
+            "spanloom:search/telemetry@0.1.2": crate::bindings::rerank::spanloom::search::telemetry,
+            "spanloom:search/log@0.1.2": crate::bindings::rerank::spanloom::search::log,
+            "spanloom:search/types@0.1.2": crate::bindings::rerank::spanloom::search::types,
+            "spanloom:search/explain@0.1.2": crate::bindings::rerank::spanloom::search::explain,
+            "spanloom:search/evidence@0.1.2": crate::bindings::rerank::spanloom::search::evidence,
         },
     });
 }

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
-use crate::bindings::rerank::spanloom::search::{documents, scoring};
-use crate::{Facts, PluginError, ScoringError, columns};
+use crate::bindings::rerank::spanloom::search::evidence::Column;
+use crate::bindings::rerank::spanloom::search::{documents, evidence, scoring};
+use crate::{Evidence, Facts, PluginError, ScoringError, columns};
 
 /// Answers about the rows of one call. Each method is one call of the host, so ask
 /// once for all rows. An id that is not among the rows ends the call with a trap.
@@ -32,6 +33,9 @@ pub struct Document {
     pub late_interaction: Option<f32>,
     /// `None` for no such model.
     pub cross_encoder: Option<f32>,
+    /// Values by the names of their columns. A name that another document has and this one
+    /// doesn't is 0 here.
+    pub evidence: Vec<(String, f32)>,
 }
 
 /// How often documents in memory were asked.
@@ -39,6 +43,7 @@ pub struct Document {
 pub struct Asked {
     pub texts: u32,
     pub look_ups: u32,
+    pub evidence: u32,
     pub scores: u32,
 }
 
@@ -88,6 +93,20 @@ impl Documents {
             columns::check(format_args!("{name}"), length, ids.len())?;
         }
         Ok(facts)
+    }
+
+    /// What the index knows of chunks beyond words, in the order of `ids`; the columns have
+    /// its length.
+    pub fn evidence(&self, ids: &[u64]) -> Result<Evidence, PluginError> {
+        let columns = match &self.0 {
+            Source::Host => evidence::rows(ids),
+            Source::Memory { documents, asked } => {
+                count(asked, |asked| asked.evidence += 1);
+                let rows: Vec<&Document> = rows(documents, ids).collect();
+                evidence_of(documents, &rows)
+            }
+        };
+        Evidence::checked(columns, ids.len())
     }
 
     /// Late interaction (MaxSim) of the call's query with each chunk.
@@ -159,6 +178,18 @@ fn facts<'a>(rows: impl Iterator<Item = &'a Document>) -> Facts {
     facts
 }
 
+/// A column for each name that any of the documents has, in the order in which they come.
+fn evidence_of(documents: &[Document], rows: &[&Document]) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    for (name, _) in documents.iter().flat_map(|document| &document.evidence) {
+        if columns.iter().all(|known| known.name != *name) {
+            let value = |row: &&Document| row.evidence.iter().find(|(known, _)| known == name).map_or(0.0, |(_, value)| *value);
+            columns.push(Column { name: name.clone(), values: rows.iter().map(value).collect() });
+        }
+    }
+    columns
+}
+
 fn scores(rows: impl Iterator<Item = Option<f32>>) -> Result<Vec<f32>, ScoringError> {
     let missing = || ScoringError::Unsupported("no such model among the documents".into());
     rows.map(|score| score.ok_or_else(missing)).collect()
@@ -188,6 +219,21 @@ mod tests {
         let asked = documents.asked();
         assert_eq!((asked.texts, asked.look_ups, asked.scores), (1, 1, 2));
         assert_eq!(documents.texts(&[]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn evidence_has_a_column_for_each_name() {
+        let with = |id, evidence: &[(&str, f32)]| Document {
+            evidence: evidence.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+            ..document(id)
+        };
+        let documents = Documents::in_memory(vec![with(1, &[("calls", 3.0)]), with(2, &[("calls", 1.0), ("role_test", 1.0)])]);
+        let evidence = documents.evidence(&[2, 1]).expect("columns of equal length");
+        assert_eq!(evidence.column("calls"), Some(&[1.0, 3.0][..]));
+        assert_eq!(evidence.column("role_test"), Some(&[1.0, 0.0][..]));
+        assert_eq!((evidence.column("bm25"), documents.asked().evidence), (None, 1));
+        let empty = documents.evidence(&[]).expect("columns of no rows");
+        assert_eq!(empty.column("calls"), Some(&[][..]));
     }
 
     #[test]

@@ -50,6 +50,7 @@
 pub mod bindings;
 mod columns;
 mod documents;
+pub mod evidence;
 pub mod explain;
 #[doc(hidden)]
 pub mod instance;
@@ -69,6 +70,7 @@ pub use bindings::rerank::spanloom::search::types::{Call, PluginError, Profile, 
 
 pub use columns::{check_profile, check_rows, check_runs};
 pub use documents::{Asked, Document, Documents};
+pub use evidence::Evidence;
 pub use parameters::{check_range, describe, parse};
 pub use span::{Record, RecordedEvent, RecordedSpan, Span};
 pub use stage::{Fusion, Gate, Rerank, no_rows};

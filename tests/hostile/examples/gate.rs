@@ -1,7 +1,7 @@
 //! A gate that asks every channel alike, or does wrong.
 
 use hostile::{Parameters, misbehave};
-use spanloom_plugin::{Budget, Call, Decision, Gate, PluginError, Profile, Span};
+use spanloom_plugin::{Budget, Call, Decision, Gate, PluginError, Profile, Span, evidence};
 
 spanloom_plugin::export_gate!(Hostile);
 
@@ -28,6 +28,8 @@ impl Gate for Hostile {
             reasons: vec!["none".into()],
         };
         match mode {
+            "asks_terms" => hostile::tell_evidence(stage, &evidence::terms(query)?),
+            "asks_rows" => hostile::ask_row(0),
             "unknown_channel" => decision.budgets[0].channel = "telepathy".into(),
             "same_channel_twice" => decision.budgets.push(budget(&query.channels[0])),
             "no_budgets" => decision.budgets.clear(),

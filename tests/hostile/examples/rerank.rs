@@ -1,7 +1,7 @@
 //! A reranker that changes nothing, or does wrong.
 
 use hostile::{Parameters, misbehave};
-use spanloom_plugin::{Call, Candidates, Documents, PluginError, Profile, Rerank, ScoringError, Span};
+use spanloom_plugin::{Call, Candidates, Documents, PluginError, Profile, Rerank, ScoringError, Span, evidence};
 
 spanloom_plugin::export_rerank!(Hostile);
 
@@ -34,6 +34,9 @@ impl Rerank for Hostile {
                 drop(documents.texts(&vec![rows.ids[0]; 1 << 20]));
             }
             "asks_texts" => drop(documents.texts(&rows.ids)?),
+            "asks_evidence" => hostile::tell_evidence(stage, &documents.evidence(&rows.ids)?),
+            "asks_terms" => hostile::tell_evidence(stage, &evidence::terms(query)?),
+            "asks_strange_row" => hostile::ask_row(u64::MAX),
             "asks_facts" => drop(documents.look_up(&rows.ids)?),
             "asks_late" => scores = documents.late_interaction(&rows.ids).map_err(no_scores)?,
             "asks_cross" => scores = documents.cross_encoder(&rows.ids).map_err(no_scores)?,

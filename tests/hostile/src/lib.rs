@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use spanloom_plugin::{PluginError, Span, log};
+use spanloom_plugin::{Evidence, PluginError, Span, log};
 
 /// The behaviour.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -106,6 +106,18 @@ pub fn misbehave(mode: &str, stage: &Span) -> Result<(), PluginError> {
 pub fn tell_parts(names: &[&str], values: &[f32]) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     spanloom_plugin::bindings::rerank::spanloom::search::explain::parts(&names, values);
+}
+
+/// Writes the first value of each column on the span.
+pub fn tell_evidence(stage: &Span, evidence: &Evidence) {
+    stage.set(|| {
+        evidence.names().map(|name| (format!("hostile.evidence.{name}"), f64::from(evidence.value(name, 0)).into())).collect::<Vec<_>>()
+    });
+}
+
+/// Asks for evidence of a row without the checks of the SDK.
+pub fn ask_row(id: u64) {
+    black_box(spanloom_plugin::bindings::rerank::spanloom::search::evidence::rows(&[id]));
 }
 
 /// Fails when anything of the outside can be seen.

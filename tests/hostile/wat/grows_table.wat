@@ -1,8 +1,8 @@
 ;; A fusion that gives no rows. With parameters it has its table grow beyond what it may have.
 (component
-  (import "spanloom:search/telemetry@0.1.1" (instance $telemetry (export "span" (type (sub resource)))))
+  (import "spanloom:search/telemetry@0.1.2" (instance $telemetry (export "span" (type (sub resource)))))
   (alias export $telemetry "span" (type $span))
-  (import "spanloom:search/types@0.1.1" (instance $types
+  (import "spanloom:search/types@0.1.2" (instance $types
     (type $call' (record (field "recording" bool) (field "deadline-us" u64) (field "limit" u32) (field "explain" bool)))
     (export "call" (type (eq $call')))
     (type $run' (record (field "channel" string) (field "weight" f32) (field "ids" (list u64)) (field "scores" (list f32))))
@@ -82,4 +82,4 @@
     (with "lent" (type $span)) (with "called" (type $call)) (with "ran" (type $run)) (with "erred" (type $error))
     (with "set" (type $settings)) (with "merged" (type $fused))
     (with "describes" (func $describe)) (with "configures" (func $configure)) (with "fuses" (func $fuse))))
-  (export "spanloom:search/fusion@0.1.1" (instance $fusion)))
+  (export "spanloom:search/fusion@0.1.2" (instance $fusion)))

@@ -13,7 +13,7 @@ use super::workshop::{Workshop, object};
 use crate::cli::{Failure, print};
 use crate::config::Loaded;
 use crate::index::catalog::ChunkRow;
-use crate::plugin::{CallSettings, ChannelRun, Configured, DocumentRows, Plugin, PluginFailure, SHIPPED};
+use crate::plugin::{CallSettings, ChannelRun, Configured, DocumentRows, Evidence, KnownEvidence, Plugin, PluginFailure, SHIPPED};
 use crate::profile::QueryProfile;
 use crate::telemetry::Span;
 use crate::types::{ChannelName, ChunkId, RankedList, Stage};
@@ -54,7 +54,7 @@ struct Figure {
 
 /// One kind of call.
 enum Work {
-    Decide(QueryProfile),
+    Decide(QueryProfile, Evidence),
     Fuse(Vec<ChannelRun>),
     Rerank(QueryProfile, RankedList, DocumentRows),
 }
@@ -138,7 +138,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
 
 fn works(stage: Stage) -> Vec<(String, Work)> {
     match stage {
-        Stage::Gate => vec![("a query of 4 terms".into(), Work::Decide(profile()))],
+        Stage::Gate => vec![("a query of 4 terms".into(), Work::Decide(profile(), evidence(0)))],
         Stage::Fusion => FUSIONS.map(|(channels, rows)| (format!("{channels} × {rows} rows"), Work::Fuse(runs(channels, rows)))).into(),
         Stage::Rerank => RERANKS
             .map(|rows| {
@@ -157,7 +157,7 @@ impl Work {
         let deadline = Instant::now() + plugin.plugin.call_time_max();
         let settings = CallSettings { deadline, limit: 10, explain: false, observe };
         match self {
-            Work::Decide(profile) => plugin.decide(span, settings, profile).outcome.map(drop),
+            Work::Decide(profile, evidence) => plugin.decide(span, settings, profile, evidence.clone()).outcome.map(drop),
             Work::Fuse(runs) => plugin.fuse(span, settings, 60.0, runs).outcome.map(drop),
             Work::Rerank(profile, rows, documents) => {
                 plugin.rerank(span, settings, profile, rows, documents.clone(), None).outcome.map(drop)
@@ -192,6 +192,11 @@ fn runs(channels: usize, rows: usize) -> Vec<ChannelRun> {
         .collect()
 }
 
+fn evidence(rows: usize) -> Evidence {
+    let ids: Vec<ChunkId> = (0..rows as u64).map(ChunkId).collect();
+    Evidence::Known(Arc::new(KnownEvidence::made_up(&profile(), &ids)))
+}
+
 fn documents(rows: usize) -> DocumentRows {
     let row = |id: usize| ChunkRow {
         id: ChunkId(id as u64),
@@ -205,11 +210,12 @@ fn documents(rows: usize) -> DocumentRows {
             "/// Matches a path to a route.\npub fn route_{id}(path: &str) {{\n{}}}\n",
             "    let layer = self.layers.get(path)?;\n".repeat(30)
         ),
+        comments: String::new(),
         document: None,
         commit: None,
         commit_time_s: None,
     };
-    DocumentRows::new(Arc::new((0..rows).map(row).collect()))
+    DocumentRows::new(Arc::new((0..rows).map(row).collect())).with_evidence(evidence(rows))
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use tree_sitter::Node;
 
-use super::ChunkKind;
-use super::grammar::{Grammar, Name, Role};
+use super::grammar::{Grammar, Mention, Name, Role};
 use super::lines::Lines;
+use super::mentions::Mentions;
 use super::names::{Named, binds_callable, named};
 use super::pieces::{Piece, rows};
+use super::{ChunkKind, ChunkLimits};
 
 /// Something that a file defines.
 pub(super) struct Definition {
@@ -39,43 +40,54 @@ pub(super) enum Within {
     Function,
 }
 
-/// All that is defined by a node and within it, in the order of the text.
-pub(super) fn definitions(grammar: &Grammar, source: &str, node: Node, place: Place) -> Vec<Definition> {
+/// All that is defined by a node and within it, in the order of the text. What is mentioned there goes to `mentions`.
+pub(super) fn definitions(grammar: &Grammar, source: &str, node: Node, place: Place, mentions: &mut Mentions) -> Vec<Definition> {
     let mut found = Vec::new();
+    // The depth of a node that defines nothing within, while that is walked through for its mentions.
+    let mut closed_at: Option<u32> = None;
     let mut scope = place.scope.to_owned();
     let mut within = place.within;
     // For each node above this one that is a place: its depth, and what was before it.
     let mut around: Vec<(u32, usize, Within)> = Vec::new();
     let mut cursor = node.walk();
+    // The cursor would count its own depth anew for each node.
+    let mut depth = 0;
     loop {
         let node = cursor.node();
-        let role = grammar.role(node);
-        let definition = definition(grammar, source, node, role, &scope, within);
-        if definition.is_some() || role == Role::Callable {
-            around.push((cursor.depth(), scope.len(), within));
-            within = match role {
-                Role::Container(_) => within,
-                Role::Type(_) => Within::Type,
-                _ => Within::Function,
-            };
-        }
-        if let Some(definition) = definition {
-            if definition.kind == ChunkKind::Container {
-                scope.clone_from(&definition.named.symbol);
+        let told = mentions.take(grammar, source, node);
+        if closed_at.is_none() {
+            let role = grammar.role(node, source);
+            let definition = definition(grammar, source, node, role, &scope, within);
+            if definition.is_some() || role == Role::Callable {
+                around.push((depth, scope.len(), within));
+                within = match role {
+                    Role::Container(_) => within,
+                    Role::Type(_) => Within::Type,
+                    _ => Within::Function,
+                };
             }
-            found.push(definition);
+            if let Some(definition) = definition {
+                if definition.kind == ChunkKind::Container {
+                    scope.clone_from(&definition.named.symbol);
+                }
+                found.push(definition);
+            }
+            let closed = match role {
+                Role::Comment | Role::Attribute | Role::Opaque => true,
+                // In functions, what is of one line and has no role defines nothing worth the walk.
+                Role::Other => within == Within::Function && node.start_position().row == node.end_position().row,
+                _ => false,
+            };
+            let closed = closed || told && grammar.mention(node) == Mention::Annotation;
+            closed_at = closed.then_some(depth);
         }
-        let closed = match role {
-            Role::Comment | Role::Attribute | Role::Opaque => true,
-            // In functions, what is of one line and has no role defines nothing worth the walk.
-            Role::Other => within == Within::Function && node.start_position().row == node.end_position().row,
-            _ => false,
-        };
-        if !closed && cursor.goto_first_child() {
+        if !(told && closed_at.is_some()) && cursor.goto_first_child() {
+            depth += 1;
             continue;
         }
         loop {
-            if let Some((_, outside, outer)) = around.pop_if(|(depth, ..)| *depth == cursor.depth()) {
+            closed_at = closed_at.filter(|at| *at != depth);
+            if let Some((_, outside, outer)) = around.pop_if(|(at, ..)| *at == depth) {
                 scope.truncate(outside);
                 within = outer;
             }
@@ -85,6 +97,7 @@ pub(super) fn definitions(grammar: &Grammar, source: &str, node: Node, place: Pl
             if !cursor.goto_parent() {
                 return found;
             }
+            depth -= 1;
         }
     }
 }
@@ -93,26 +106,37 @@ pub(super) fn definitions(grammar: &Grammar, source: &str, node: Node, place: Pl
 pub(super) fn definition(grammar: &Grammar, source: &str, node: Node, role: Role, scope: &str, within: Within) -> Option<Definition> {
     let (rule, kind) = match role {
         Role::Definition(rule) => (rule, ChunkKind::Definition),
+        Role::Equation { name, local } if local || within != Within::Function => (name, ChunkKind::Definition),
         Role::Container(rule) | Role::Type(rule) => (rule, ChunkKind::Container),
         // In a type, C++ declares only constructors and the like so.
         Role::Variable(rule @ Name::Declarator) if within == Within::Type => (rule, ChunkKind::Definition),
         Role::Variable(rule) if within == Within::File => (rule, ChunkKind::Definition),
-        Role::Variable(rule) | Role::Bound(rule) if binds_callable(node, |value| grammar.role(value)) => (rule, ChunkKind::Definition),
+        Role::Variable(rule) | Role::Bound(rule) if binds_callable(node, |value| grammar.role(value, source)) => {
+            (rule, ChunkKind::Definition)
+        }
         _ => return None,
     };
     let mut named = named(node, rule, source)?;
     if !scope.is_empty() {
-        named.symbol = [scope, &named.symbol].join(grammar.separator);
+        named.symbol = [scope, &named.symbol].join(grammar.tables.separator);
     }
     Some(Definition { named, kind, lines: line_range(node), byte: node.start_byte() })
 }
 
 /// Gives each definition to the piece that it begins in, and each piece a symbol: `main` if there is one, else the
-/// innermost definition that takes more than half of the piece, else the first that begins in it. What begins after the
+/// innermost definition that takes more than half of the piece, else the first that begins in it. Where a function is cut
+/// in pieces, what is defined within it and takes more than half of a piece has that one (`outer::inner`). What begins after the
 /// first `bytes_max` bytes of a piece (in a long line, then) is left out, as the text is. Pieces and definitions are in
 /// order.
-pub(super) fn assign(pieces: &mut [Piece], definitions: &[Definition], main: Option<&Definition>, lines: &Lines, bytes_max: usize) {
+pub(super) fn assign(
+    pieces: &mut [Piece],
+    definitions: &[Definition],
+    main: Option<&Definition>,
+    (lines, limits): (&Lines, &ChunkLimits),
+    separator: &str,
+) {
     let mut next = 0;
+    let is_cut = pieces.len() > 1;
     // The definitions that reach into the piece.
     let mut open: Vec<&Definition> = Vec::new();
     for piece in pieces {
@@ -120,7 +144,7 @@ pub(super) fn assign(pieces: &mut [Piece], definitions: &[Definition], main: Opt
         next += definitions[begun..].partition_point(|d| d.lines.start < piece.lines.end);
         open.retain(|d| d.lines.end > piece.lines.start);
         open.extend(&definitions[begun..next]);
-        let text_end = lines.start(piece.lines.start).saturating_add(bytes_max);
+        let text_end = lines.start(piece.lines.start).saturating_add(limits.bytes_max);
         let begins = || definitions[begun..next].iter().filter(|d| d.byte < text_end);
         let takes = |d: &&&Definition| {
             let end = d.lines.end.min(piece.lines.end);
@@ -130,7 +154,8 @@ pub(super) fn assign(pieces: &mut [Piece], definitions: &[Definition], main: Opt
         let inner = open.iter().filter(|d| d.byte < text_end).rfind(takes).copied();
         let chosen = main.or(inner).or_else(|| begins().next());
         if let Some(chosen) = chosen {
-            piece.symbol = Some(chosen.named.symbol.clone());
+            let within = inner.filter(|inner| is_cut && inner.byte > chosen.byte);
+            piece.symbol = Some(within.map_or_else(|| chosen.named.symbol.clone(), |inner| inner.named.below(&chosen.named, separator)));
             piece.kind = chosen.kind;
         }
         piece.definitions = begins().filter(|d| d.named.defines).map(|d| d.named.name.clone()).collect();

@@ -1,4 +1,5 @@
-//! What each grammar's node kinds mean for chunking, as one table per language, and the parsers.
+//! What node kinds mean to the chunker, the grammars with that meaning, and the parsers. The meanings of each language's
+//! kinds are in [`tables`](super::tables).
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
 
 use super::Language;
+use super::tables::{Callee, Table, Tables};
 
 /// What a kind of node is to the chunker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,25 @@ pub(super) enum Role {
     Type(Name),
     /// As a container, without a name (`#ifdef`, `extern "C"`).
     Group,
+    /// Is not there: what is within stands in its place (the list of all declarations of a Haskell file).
+    Transparent,
+    /// Holds the members of the container that it is a part of.
+    Body,
+    /// A variable, or a type if its value is a [`Role::Body`] (`const Point = struct { … };`).
+    Holder(Name),
+    /// One of several nodes that define a name together: neighbours of the same name are one item. With `local`, also
+    /// within functions.
+    Equation { name: Name, local: bool },
+    /// What [`Tables::words`] has for the word that it begins with, else [`Role::Opaque`] for attributes (`@limit 3`) and
+    /// [`Role::Other`] for all else.
+    ByWord,
+}
+
+impl Role {
+    /// Whether the node, out of its wrappers, can be what a stretch of lines is about.
+    pub fn is_item(self) -> bool {
+        !matches!(self, Role::Other | Role::Comment | Role::Attribute | Role::Opaque | Role::Callable | Role::Body)
+    }
 }
 
 /// Where the name of a definition is found in its node.
@@ -48,8 +69,24 @@ pub(super) enum Name {
     Bodied,
     /// The `name` field, of a macro that has a value (an include guard has none).
     Valued,
-    /// The `name` field, of a namespace, which many files open and none defines.
+    /// The `name` field, of a namespace that has a `body` here, which many files open and none defines.
     Opened,
+    /// The `name` field, of a type that is implemented or extended here and defined elsewhere.
+    Instance,
+    /// As a field `name`; a Swift `extension` defines nothing.
+    Extended,
+    /// The first child of this kind.
+    Within(&'static str),
+    /// A path in a field, of which the last part is the name (`M.add`, `M:add`).
+    Path(&'static str),
+    /// The first argument of a call that defines something: a name, a symbol or a string.
+    Argument,
+    /// As before, of a call that groups something and defines nothing.
+    Grouped,
+    /// What is called or named on the left of the first argument (`def add(a, b) when …`).
+    Head,
+    /// The last name of the signature of a Dart function, method or constructor.
+    Signature,
     /// The innermost declarator of C and C++.
     Declarator,
     /// As before, if it declares a function.
@@ -60,55 +97,101 @@ pub(super) enum Name {
     Received,
     /// The left side of an assignment, if that is an identifier.
     Assigned,
+    /// The first of the variables of a Lua assignment.
+    FirstAssigned,
     /// The last property on the left side of an assignment.
     Property,
 }
 
-/// A language's grammar with the roles of its node kinds.
+/// What a node tells besides what it defines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mention {
+    Nothing,
+    /// A comment, the whole node.
+    Comment,
+    /// A statement that is a documentation string if it is nothing but a string.
+    Statement,
+    /// An attribute: documentation in Elixir, else of no interest.
+    Annotation,
+    /// A call of what the field names.
+    Called(u16),
+    /// A call of what the first child names.
+    CalledFirst,
+    /// Tokens of a macro: in parentheses behind a name, they are most likely a call.
+    Tokens,
+}
+
+/// A language's grammar with the meanings of its node kinds.
 pub(super) struct Grammar {
     parsed: tree_sitter::Language,
     /// By kind id.
     roles: Vec<Role>,
-    /// Between the parts of a symbol.
-    pub separator: &'static str,
+    /// By kind id.
+    mentions: Vec<Mention>,
+    /// By character: [`Tables::signs`], or all if there are none.
+    pub signs: [bool; 256],
+    pub tables: Tables,
     pub body: Option<u16>,
 }
 
 impl Grammar {
     /// The grammar, built once per process; None for languages without one.
     pub fn of(language: Language) -> Option<&'static Grammar> {
-        static GRAMMARS: [OnceLock<Grammar>; Language::ALL.len()] = [const { OnceLock::new() }; Language::ALL.len()];
-        let (function, separator) = match language {
-            Language::Rust => (tree_sitter_rust::LANGUAGE, "::"),
-            Language::Python => (tree_sitter_python::LANGUAGE, "."),
-            Language::JavaScript => (tree_sitter_javascript::LANGUAGE, "."),
-            Language::TypeScript => (tree_sitter_typescript::LANGUAGE_TYPESCRIPT, "."),
-            Language::Tsx => (tree_sitter_typescript::LANGUAGE_TSX, "."),
-            Language::Go => (tree_sitter_go::LANGUAGE, "."),
-            Language::Java => (tree_sitter_java::LANGUAGE, "."),
-            Language::C => (tree_sitter_c::LANGUAGE, "::"),
-            Language::Cpp => (tree_sitter_cpp::LANGUAGE, "::"),
-            Language::Markdown | Language::Text => return None,
-        };
-        Some(GRAMMARS[language as usize].get_or_init(|| {
-            let parsed = tree_sitter::Language::new(function);
-            let mut roles = vec![Role::Other; parsed.node_kind_count()];
-            for (id, role) in roles.iter_mut().enumerate() {
-                let id = id as u16;
-                let Some(kind) = parsed.node_kind_for_id(id).filter(|_| parsed.node_kind_is_named(id)) else {
-                    continue;
-                };
-                if let Some((_, found)) = tables(language).into_iter().flatten().find(|(name, _)| *name == kind) {
-                    *role = *found;
-                }
-            }
-            Grammar { body: parsed.field_id_for_name("body").map(u16::from), parsed, roles, separator }
-        }))
+        static GRAMMARS: [OnceLock<Option<Grammar>>; Language::ALL.len()] = [const { OnceLock::new() }; Language::ALL.len()];
+        GRAMMARS[language as usize].get_or_init(|| Tables::of(language).map(Grammar::new)).as_ref()
     }
 
-    pub fn role(&self, node: Node) -> Role {
+    fn new(tables: Tables) -> Grammar {
+        let parsed = tree_sitter::Language::new(tables.function);
+        let field = |name: &str| parsed.field_id_for_name(name).map(u16::from);
+        let kinds = 0..u16::try_from(parsed.node_kind_count()).unwrap_or(u16::MAX);
+        let named = |id: u16| parsed.node_kind_for_id(id).filter(|_| parsed.node_kind_is_named(id));
+        let roles: Vec<Role> = kinds.clone().map(|id| named(id).and_then(|kind| find(tables.roles, kind)).unwrap_or(Role::Other)).collect();
+        let mention = |id: u16| match find(tables.calls, named(id)?)? {
+            Callee::Field(name) => field(name).map(Mention::Called),
+            Callee::First => Some(Mention::CalledFirst),
+            Callee::Tokens => Some(Mention::Tokens),
+            Callee::Statement => Some(Mention::Statement),
+            Callee::Annotation => Some(Mention::Annotation),
+        };
+        let mentions = kinds.map(|id| match roles[usize::from(id)] {
+            Role::Comment => Mention::Comment,
+            _ => mention(id).unwrap_or(Mention::Nothing),
+        });
+        let mut signs = [tables.signs.is_empty(); 256];
+        tables.signs.iter().for_each(|sign| signs[usize::from(*sign)] = true);
+        Grammar { body: field("body"), signs, mentions: mentions.collect(), roles, parsed, tables }
+    }
+
+    pub fn role(&self, node: Node, source: &str) -> Role {
         // What could not be parsed has an id beyond all kinds; it is looked into for the items that could.
-        self.roles.get(usize::from(node.kind_id())).copied().unwrap_or(Role::Group)
+        match self.roles.get(usize::from(node.kind_id())).copied().unwrap_or(Role::Group) {
+            Role::ByWord => {
+                let word = first_word(source.get(node.byte_range()).unwrap_or_default());
+                let unlisted = if word.starts_with('@') { Role::Opaque } else { Role::Other };
+                self.tables.words.iter().find(|(listed, _)| *listed == word).map_or(unlisted, |(_, role)| *role)
+            }
+            Role::Holder(name) => match node.named_child(node.named_child_count().saturating_sub(1) as u32) {
+                Some(value) if self.role(value, source) == Role::Body => Role::Type(name),
+                _ => Role::Variable(name),
+            },
+            role => role,
+        }
+    }
+
+    pub fn mention(&self, node: Node) -> Mention {
+        self.mentions.get(usize::from(node.kind_id())).copied().unwrap_or(Mention::Nothing)
+    }
+
+    /// The named children, with what is within the transparent ones in their place.
+    pub fn children<'t>(&self, node: Node<'t>) -> Vec<Node<'t>> {
+        let mut found: Vec<Node> = node.named_children(&mut node.walk()).collect();
+        let transparent = |child: &Node| self.roles.get(usize::from(child.kind_id())) == Some(&Role::Transparent);
+        while let Some(at) = found.iter().position(transparent) {
+            let inside: Vec<Node> = found[at].named_children(&mut found[at].walk()).collect();
+            found.splice(at..=at, inside);
+        }
+        found
     }
 
     /// Parses with this thread's parser for the language. The error says why there is no tree.
@@ -151,164 +234,16 @@ fn parser(language: &tree_sitter::Language) -> Result<Parser, tree_sitter::Langu
     Ok(parser)
 }
 
-type Table = &'static [(&'static str, Role)];
-
-/// The tables that together hold for a language; the first entry for a kind counts.
-fn tables(language: Language) -> [Table; 2] {
-    match language {
-        Language::Rust => [RUST, &[]],
-        Language::Python => [PYTHON, &[]],
-        Language::JavaScript => [JAVASCRIPT, &[]],
-        Language::TypeScript | Language::Tsx => [TYPESCRIPT, JAVASCRIPT],
-        Language::Go => [GO, &[]],
-        Language::Java => [JAVA, &[]],
-        Language::C => [C, &[]],
-        Language::Cpp => [CPP, C],
-        Language::Markdown | Language::Text => [&[], &[]],
-    }
+fn find<T: Copy>(tables: [Table<T>; 2], kind: &str) -> Option<T> {
+    tables.into_iter().flatten().find(|(listed, _)| *listed == kind).map(|(_, meaning)| *meaning)
 }
 
-const NAME: Name = Name::Field("name");
-
-const RUST: Table = &[
-    ("line_comment", Role::Comment),
-    ("block_comment", Role::Comment),
-    ("attribute_item", Role::Attribute),
-    ("use_declaration", Role::Opaque),
-    ("token_tree", Role::Opaque),
-    ("function_item", Role::Definition(NAME)),
-    ("function_signature_item", Role::Definition(NAME)),
-    ("struct_item", Role::Definition(NAME)),
-    ("enum_item", Role::Definition(NAME)),
-    ("union_item", Role::Definition(NAME)),
-    ("type_item", Role::Definition(NAME)),
-    ("associated_type", Role::Definition(NAME)),
-    ("const_item", Role::Definition(NAME)),
-    ("static_item", Role::Definition(NAME)),
-    ("macro_definition", Role::Definition(NAME)),
-    ("mod_item", Role::Container(NAME)),
-    ("trait_item", Role::Type(NAME)),
-    ("impl_item", Role::Type(Name::Implemented)),
-    ("foreign_mod_item", Role::Group),
-];
-
-const PYTHON: Table = &[
-    ("comment", Role::Comment),
-    ("string", Role::Opaque),
-    ("import_statement", Role::Opaque),
-    ("import_from_statement", Role::Opaque),
-    ("decorated_definition", Role::Wrapper),
-    ("expression_statement", Role::Wrapper),
-    ("function_definition", Role::Definition(NAME)),
-    ("class_definition", Role::Type(NAME)),
-    ("type_alias_statement", Role::Definition(Name::Field("left"))),
-    ("assignment", Role::Variable(Name::Assigned)),
-    ("lambda", Role::Callable),
-];
-
-const JAVASCRIPT: Table = &[
-    ("comment", Role::Comment),
-    ("decorator", Role::Attribute),
-    ("string", Role::Opaque),
-    ("import_statement", Role::Opaque),
-    ("export_statement", Role::Wrapper),
-    ("expression_statement", Role::Wrapper),
-    ("lexical_declaration", Role::Wrapper),
-    ("variable_declaration", Role::Wrapper),
-    ("function_declaration", Role::Definition(NAME)),
-    ("generator_function_declaration", Role::Definition(NAME)),
-    ("class_declaration", Role::Type(NAME)),
-    ("method_definition", Role::Definition(NAME)),
-    ("variable_declarator", Role::Variable(NAME)),
-    ("field_definition", Role::Bound(Name::Field("property"))),
-    ("pair", Role::Bound(Name::Field("key"))),
-    ("assignment_expression", Role::Bound(Name::Property)),
-    ("arrow_function", Role::Callable),
-    ("function_expression", Role::Callable),
-    ("generator_function", Role::Callable),
-    ("class", Role::Callable),
-];
-
-/// In addition to JavaScript's.
-const TYPESCRIPT: Table = &[
-    ("ambient_declaration", Role::Wrapper),
-    ("abstract_class_declaration", Role::Type(NAME)),
-    ("interface_declaration", Role::Definition(NAME)),
-    ("type_alias_declaration", Role::Definition(NAME)),
-    ("enum_declaration", Role::Definition(NAME)),
-    ("internal_module", Role::Container(NAME)),
-    ("module", Role::Container(NAME)),
-    ("function_signature", Role::Definition(NAME)),
-    ("method_signature", Role::Definition(NAME)),
-    ("abstract_method_signature", Role::Definition(NAME)),
-    ("public_field_definition", Role::Bound(NAME)),
-];
-
-const GO: Table = &[
-    ("comment", Role::Comment),
-    ("import_declaration", Role::Opaque),
-    ("type_declaration", Role::Wrapper),
-    ("const_declaration", Role::Wrapper),
-    ("var_declaration", Role::Wrapper),
-    ("function_declaration", Role::Definition(NAME)),
-    ("method_declaration", Role::Definition(Name::Received)),
-    ("type_spec", Role::Definition(NAME)),
-    ("type_alias", Role::Definition(NAME)),
-    ("method_elem", Role::Definition(NAME)),
-    ("const_spec", Role::Variable(NAME)),
-    ("var_spec", Role::Variable(NAME)),
-    ("func_literal", Role::Callable),
-];
-
-const JAVA: Table = &[
-    ("line_comment", Role::Comment),
-    ("block_comment", Role::Comment),
-    ("import_declaration", Role::Opaque),
-    ("class_declaration", Role::Type(NAME)),
-    ("interface_declaration", Role::Type(NAME)),
-    ("enum_declaration", Role::Type(NAME)),
-    ("record_declaration", Role::Type(NAME)),
-    ("annotation_type_declaration", Role::Type(NAME)),
-    ("enum_body_declarations", Role::Group),
-    ("method_declaration", Role::Definition(NAME)),
-    ("constructor_declaration", Role::Definition(NAME)),
-    ("compact_constructor_declaration", Role::Definition(NAME)),
-    ("annotation_type_element_declaration", Role::Definition(NAME)),
-    ("lambda_expression", Role::Callable),
-];
-
-const C: Table = &[
-    ("comment", Role::Comment),
-    ("preproc_include", Role::Opaque),
-    ("string_literal", Role::Opaque),
-    ("preproc_if", Role::Group),
-    ("preproc_ifdef", Role::Group),
-    ("preproc_else", Role::Group),
-    ("preproc_elif", Role::Group),
-    ("linkage_specification", Role::Group),
-    ("preproc_def", Role::Definition(Name::Valued)),
-    ("preproc_function_def", Role::Definition(NAME)),
-    ("function_definition", Role::Definition(Name::Declarator)),
-    ("type_definition", Role::Definition(Name::Declarator)),
-    ("declaration", Role::Variable(Name::Declarator)),
-    ("struct_specifier", Role::Definition(Name::Bodied)),
-    ("union_specifier", Role::Definition(Name::Bodied)),
-    ("enum_specifier", Role::Definition(Name::Bodied)),
-];
-
-/// In addition to C's, and before them.
-const CPP: Table = &[
-    ("access_specifier", Role::Attribute),
-    ("template_declaration", Role::Wrapper),
-    ("namespace_definition", Role::Container(Name::Opened)),
-    ("class_specifier", Role::Type(Name::Bodied)),
-    ("struct_specifier", Role::Type(Name::Bodied)),
-    ("union_specifier", Role::Type(Name::Bodied)),
-    ("field_declaration", Role::Definition(Name::Prototype)),
-    ("alias_declaration", Role::Definition(NAME)),
-    ("concept_definition", Role::Definition(NAME)),
-    ("lambda_expression", Role::Callable),
-];
+/// The letters, digits, `_` and `.` that a text begins with, with a `@` before them.
+pub(super) fn first_word(text: &str) -> &str {
+    let rest = text.strip_prefix('@').unwrap_or(text);
+    let length = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')).count();
+    &text[..text.len() - rest.len() + length]
+}
 
 #[cfg(test)]
 mod tests {
@@ -318,13 +253,28 @@ mod tests {
     /// the grammars only.)
     #[test]
     fn every_kind_of_the_tables_exists() {
-        let listed = |language: Language, kind: &str| tables(language).into_iter().flatten().any(|(name, _)| *name == kind);
-        let exists =
-            |language: Language, kind: &str| Grammar::of(language).is_some_and(|grammar| grammar.parsed.id_for_node_kind(kind, true) != 0);
-        for language in Language::ALL {
-            for (kind, _) in tables(language).into_iter().flatten() {
-                let found = Language::ALL.into_iter().any(|other| listed(other, kind) && exists(other, kind));
-                assert!(found, "{language} has no {kind}");
+        // The tables of a language (by their addresses), its kinds and its fields.
+        let grammars = || Language::ALL.into_iter().filter_map(|language| Some((language, Grammar::of(language)?)));
+        let check = |table: *const (), kind: &str, language: Language| {
+            let shares = |grammar: &Grammar| {
+                let roles = grammar.tables.roles.map(|table| table.as_ptr().cast::<()>());
+                let calls = grammar.tables.calls.map(|table| table.as_ptr().cast::<()>());
+                roles.contains(&table) || calls.contains(&table)
+            };
+            let exists = |grammar: &Grammar| grammar.parsed.id_for_node_kind(kind, true) != 0;
+            assert!(grammars().any(|(_, grammar)| shares(grammar) && exists(grammar)), "{language} has no {kind}");
+        };
+        for (language, grammar) in grammars() {
+            for table in grammar.tables.roles {
+                table.iter().for_each(|(kind, _)| check(table.as_ptr().cast(), kind, language));
+            }
+            for table in grammar.tables.calls {
+                table.iter().for_each(|(kind, _)| check(table.as_ptr().cast(), kind, language));
+            }
+            for (kind, callee) in grammar.tables.calls.into_iter().flatten() {
+                let Callee::Field(field) = callee else { continue };
+                let known = grammar.parsed.id_for_node_kind(kind, true) == 0 || grammar.parsed.field_id_for_name(field).is_some();
+                assert!(known, "{language} has no field {field}");
             }
         }
     }

@@ -15,6 +15,18 @@ pub enum Language {
     Java,
     C,
     Cpp,
+    CSharp,
+    Kotlin,
+    Scala,
+    Dart,
+    Swift,
+    Zig,
+    Ruby,
+    Php,
+    Lua,
+    Bash,
+    Elixir,
+    Haskell,
     Markdown,
     Text,
 }
@@ -26,7 +38,7 @@ pub struct UnknownLanguage {
 }
 
 impl Language {
-    pub const ALL: [Language; 11] = [
+    pub const ALL: [Language; 23] = [
         Language::Rust,
         Language::Python,
         Language::JavaScript,
@@ -36,9 +48,29 @@ impl Language {
         Language::Java,
         Language::C,
         Language::Cpp,
+        Language::CSharp,
+        Language::Kotlin,
+        Language::Scala,
+        Language::Dart,
+        Language::Swift,
+        Language::Zig,
+        Language::Ruby,
+        Language::Php,
+        Language::Lua,
+        Language::Bash,
+        Language::Elixir,
+        Language::Haskell,
         Language::Markdown,
         Language::Text,
     ];
+
+    /// The language of a file: by its path, else by the interpreter that its first line asks for (`#!/usr/bin/env bash`).
+    pub fn of(path: &str, text: &str) -> Language {
+        match Language::of_path(path) {
+            Language::Text => interpreter(text).unwrap_or(Language::Text),
+            known => known,
+        }
+    }
 
     /// The language by the extension of a path, in any case; `/` and `\` both separate folders. A `.h` file is C here;
     /// chunking reads it as C++ if it looks so.
@@ -47,6 +79,8 @@ impl Language {
         let Some((_, extension)) = file.rsplit_once('.') else {
             return match file {
                 "SConstruct" | "SConscript" | "wscript" => Language::Python,
+                "Rakefile" | "Gemfile" | "Podfile" | "Vagrantfile" | "Guardfile" | "Fastfile" | "Capfile" | "Brewfile" => Language::Ruby,
+                "PKGBUILD" | "APKBUILD" => Language::Bash,
                 _ => Language::Text,
             };
         };
@@ -60,6 +94,18 @@ impl Language {
             "java" => Language::Java,
             "c" | "h" => Language::C,
             "cc" | "cpp" | "cxx" | "c++" | "hh" | "hpp" | "hxx" | "h++" | "inl" | "ipp" | "tpp" | "cu" | "cuh" => Language::Cpp,
+            "cs" | "csx" => Language::CSharp,
+            "kt" | "kts" => Language::Kotlin,
+            "scala" | "sc" | "sbt" => Language::Scala,
+            "dart" => Language::Dart,
+            "swift" => Language::Swift,
+            "zig" => Language::Zig,
+            "rb" | "rake" | "gemspec" | "ru" | "podspec" => Language::Ruby,
+            "php" | "phtml" => Language::Php,
+            "lua" | "rockspec" => Language::Lua,
+            "sh" | "bash" | "zsh" | "ksh" | "bats" | "ebuild" | "bashrc" | "bash_profile" | "profile" | "zshrc" => Language::Bash,
+            "ex" | "exs" => Language::Elixir,
+            "hs" | "hsc" => Language::Haskell,
             "md" | "markdown" | "mdown" | "mkd" | "mdx" => Language::Markdown,
             _ => Language::Text,
         }
@@ -77,10 +123,46 @@ impl Language {
             Language::Java => "java",
             Language::C => "c",
             Language::Cpp => "cpp",
+            Language::CSharp => "csharp",
+            Language::Kotlin => "kotlin",
+            Language::Scala => "scala",
+            Language::Dart => "dart",
+            Language::Swift => "swift",
+            Language::Zig => "zig",
+            Language::Ruby => "ruby",
+            Language::Php => "php",
+            Language::Lua => "lua",
+            Language::Bash => "bash",
+            Language::Elixir => "elixir",
+            Language::Haskell => "haskell",
             Language::Markdown => "markdown",
             Language::Text => "text",
         }
     }
+}
+
+/// The language of the interpreter in a `#!` line, without its version (`python3.12`).
+fn interpreter(text: &str) -> Option<Language> {
+    let line = text.strip_prefix("#!")?.lines().next()?;
+    let words = line.split_ascii_whitespace().filter(|word| !word.starts_with('-') && !word.contains('='));
+    let program = words.map(|word| word.rsplit('/').next().unwrap_or(word)).find(|word| *word != "env")?;
+    let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
+    Some(match program {
+        "sh" | "bash" | "dash" | "ash" | "ksh" | "zsh" | "bats" => Language::Bash,
+        "python" | "pypy" => Language::Python,
+        "ruby" | "jruby" => Language::Ruby,
+        "lua" | "luajit" | "texlua" => Language::Lua,
+        "node" | "nodejs" => Language::JavaScript,
+        "deno" | "bun" | "ts-node" | "tsx" => Language::TypeScript,
+        "php" => Language::Php,
+        "elixir" => Language::Elixir,
+        "runhaskell" | "runghc" => Language::Haskell,
+        "kotlin" => Language::Kotlin,
+        "scala" | "scala-cli" => Language::Scala,
+        "swift" => Language::Swift,
+        "dart" => Language::Dart,
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Language {
@@ -128,10 +210,31 @@ mod tests {
         check("a.cu", Language::Cpp);
         check("README.md", Language::Markdown);
         check("scons/SConstruct", Language::Python);
+        check("a/Rakefile", Language::Ruby);
+        check("home/.bashrc", Language::Bash);
+        check("a.cs", Language::CSharp);
+        check("build.gradle.kts", Language::Kotlin);
         check("v1.rs/Makefile", Language::Text);
         check("LICENSE", Language::Text);
         check(".rs", Language::Rust);
         check("", Language::Text);
+    }
+
+    #[test]
+    fn interpreters_have_languages() {
+        let check = |path: &str, line: &str, expect: Language| {
+            assert_eq!(Language::of(path, &format!("{line}\nx\n")), expect, "{path} {line}");
+        };
+        check("bin/run", "#!/usr/bin/env bash", Language::Bash);
+        check("bin/run", "#! /bin/sh -e", Language::Bash);
+        check("bin/run", "#!/usr/bin/env -S PATH=/x python3.12 -u\r", Language::Python);
+        check("bin/run", "#!/usr/bin/ruby", Language::Ruby);
+        check("bin/run", "#!/usr/bin/env lua5.4", Language::Lua);
+        check("bin/run.in", "#!/usr/bin/env node", Language::JavaScript);
+        check("bin/run.py", "#!/bin/sh", Language::Python);
+        check("bin/run", "#!/usr/bin/perl", Language::Text);
+        check("bin/run", "#!", Language::Text);
+        check("bin/run", "# bash", Language::Text);
     }
 
     #[test]

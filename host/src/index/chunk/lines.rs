@@ -35,6 +35,14 @@ impl<'a> Lines<'a> {
         self.starts[line]
     }
 
+    /// A hash of a line without its indentation: FNV-1a, the same on every machine.
+    pub fn hash(&self, line: usize) -> u64 {
+        let text = self.slice(&(line..line + 1)).trim();
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        // The low bits are those of the last byte.
+        hash ^ (hash >> 29)
+    }
+
     /// The bytes of the lines, with all their line endings.
     pub fn bytes(&self, range: &Range<usize>) -> usize {
         self.starts[range.end] - self.starts[range.start]

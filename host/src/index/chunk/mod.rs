@@ -11,9 +11,12 @@ mod grammar;
 mod language;
 mod lines;
 mod markdown;
+mod mentions;
 mod names;
+mod passages;
 mod pieces;
 mod syntax;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -22,6 +25,7 @@ use std::time::Duration;
 
 pub use language::{Language, UnknownLanguage};
 use lines::Lines;
+pub use passages::chunk_record;
 
 /// Chunks `text`, in the order of their first lines. A text without any visible character has no chunks.
 ///

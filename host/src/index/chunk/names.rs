@@ -21,6 +21,14 @@ pub(super) struct Named {
     pub defines: bool,
 }
 
+impl Named {
+    /// The symbol of what is defined within the function `outer`, qualified with it.
+    pub fn below(&self, outer: &Named, separator: &str) -> String {
+        let scope = outer.symbol.strip_suffix(outer.name.as_str()).unwrap_or_default();
+        [&outer.symbol, separator, self.symbol.strip_prefix(scope).unwrap_or(&self.symbol)].concat()
+    }
+}
+
 /// The name of `node`, if it has one by that rule.
 pub(super) fn named(node: Node, rule: Name, source: &str) -> Option<Named> {
     match rule {
@@ -34,7 +42,36 @@ pub(super) fn named(node: Node, rule: Name, source: &str) -> Option<Named> {
             node.child_by_field_name("value")?;
             plain(text(node.child_by_field_name("name")?, source)?)
         }
-        Name::Opened => Some(Named { defines: false, ..plain(text(node.child_by_field_name("name")?, source)?)? }),
+        Name::Opened => {
+            node.child_by_field_name("body")?;
+            Some(Named { defines: false, ..plain(text(node.child_by_field_name("name")?, source)?)? })
+        }
+        Name::Instance => Some(Named { defines: false, ..plain(text(node.child_by_field_name("name")?, source)?)? }),
+        Name::Extended => {
+            let kind = node.child_by_field_name("declaration_kind").and_then(|kind| text(kind, source));
+            let name = text(node.child_by_field_name("name")?, source)?;
+            Some(Named { defines: kind != Some("extension"), ..plain(name)? })
+        }
+        Name::Within(kind) => {
+            let mut cursor = node.walk();
+            let child = node.named_children(&mut cursor).find(|child| child.kind() == kind)?;
+            plain(text(child, source)?)
+        }
+        Name::Path(field) => path(text(node.child_by_field_name(field)?, source)?),
+        Name::Argument => argument(node, source),
+        Name::Grouped => Some(Named { defines: false, ..argument(node, source)? }),
+        Name::Head => {
+            let mut at = head(node)?;
+            for _ in 0..NESTING_MAX {
+                at = match at.kind() {
+                    "binary_operator" => at.child_by_field_name("left")?,
+                    "call" => at.child_by_field_name("target")?,
+                    _ => return plain(text(at, source)?),
+                };
+            }
+            None
+        }
+        Name::Signature => signature(node, source),
         Name::Declarator => declared(node, source).map(|(named, _)| named),
         Name::Prototype => declared(node, source).filter(|(_, function)| *function).map(|(named, _)| named),
         Name::Implemented => {
@@ -49,7 +86,11 @@ pub(super) fn named(node: Node, rule: Name, source: &str) -> Option<Named> {
         }
         Name::Assigned => {
             let left = node.child_by_field_name("left")?;
-            (left.kind() == "identifier").then(|| plain(text(left, source)?))?
+            matches!(left.kind(), "identifier" | "constant").then(|| plain(text(left, source)?))?
+        }
+        Name::FirstAssigned => {
+            let variables = text(node.named_child(0)?, source)?;
+            path(variables.split(',').next().unwrap_or(variables).trim_end())
         }
         Name::Property => assigned_property(node.child_by_field_name("left")?, source),
     }
@@ -57,7 +98,12 @@ pub(super) fn named(node: Node, rule: Name, source: &str) -> Option<Named> {
 
 /// Whether the value that a binding gives its name is a function, a class or the like.
 pub(super) fn binds_callable(node: Node, role: impl Fn(Node) -> Role) -> bool {
-    let value = node.child_by_field_name("value").or_else(|| node.child_by_field_name("right"));
+    let field = |name| node.child_by_field_name(name);
+    let value = field("value").or_else(|| field("right")).or_else(|| field("computed_value")).or_else(|| {
+        // Lua assigns lists of values.
+        let last = node.named_child(node.named_child_count().saturating_sub(1) as u32)?;
+        (last.kind() == "expression_list").then(|| last.named_child(0))?
+    });
     value.is_some_and(|value| role(value) == Role::Callable)
 }
 
@@ -67,6 +113,47 @@ fn plain(text: &str) -> Option<Named> {
     // Patterns (`{ a, b }`) and `_` are no names.
     let nameless = name.is_empty() || name == "_" || name.starts_with(['{', '[']) && !name.starts_with("[Symbol.");
     (!nameless).then(|| Named { name: name.to_owned(), symbol: text.to_owned(), defines: true })
+}
+
+/// A path of names, with its last part as the name: `M.add` and `M:add` are both `add` of `M.add`.
+fn path(text: &str) -> Option<Named> {
+    let named = plain(text.rsplit(['.', ':']).next().unwrap_or(text))?;
+    Some(Named { symbol: text.replace(':', "."), ..named })
+}
+
+/// What a call's first argument says: `define_method(:name)`, `describe "name"`, `defmodule A.B`.
+fn argument(node: Node, source: &str) -> Option<Named> {
+    let first = arguments(node)?.named_child(0)?;
+    let said = text(first, source)?.trim_start_matches(':').trim_matches(['"', '\'']);
+    match first.kind() {
+        // A dotted name, such as Elixir's modules have.
+        "alias" => Some(Named { symbol: said.to_owned(), ..path(said)? }),
+        _ => plain(said),
+    }
+}
+
+fn arguments(node: Node) -> Option<Node> {
+    let mut cursor = node.walk();
+    node.child_by_field_name("arguments").or_else(|| node.named_children(&mut cursor).find(|child| child.kind() == "arguments"))
+}
+
+/// The first argument of `def add(a) when …` and of `@type add(a) :: …`.
+pub(super) fn head(node: Node) -> Option<Node> {
+    arguments(node.child_by_field_name("operand").unwrap_or(node))?.named_child(0)
+}
+
+/// The name in the signature of a Dart function or method; of `Type.name` constructors the last one.
+fn signature(node: Node, source: &str) -> Option<Named> {
+    let mut cursor = node.walk();
+    let mut signature = node.named_children(&mut cursor).find(|child| child.kind().ends_with("_signature"))?;
+    if signature.kind() == "method_signature" {
+        signature = signature.named_child(0)?;
+    }
+    if let Some(operator) = signature.child_by_field_name("operator") {
+        return plain(text(operator, source)?);
+    }
+    let name = signature.children_by_field_name("name", &mut signature.walk()).last()?;
+    plain(text(name, source)?)
 }
 
 /// The node's text on one line; None if it is no plausible name.

@@ -28,6 +28,10 @@ impl Piece {
     }
 }
 
+/// A run of small pieces that has half of the lines allowed ends before every so many-th piece, by the hash of its first
+/// line: so the ends do not depend on where the run began, and an edit moves only those near it.
+const BREAK_EVERY: u64 = 5;
+
 /// Joins runs of small pieces (fewer than `lines_min` lines), then each small piece that is left to the next or else
 /// the previous one, wherever the result fits the limits. In and out: in order, without overlap.
 pub(super) fn join_small(pieces: Vec<Piece>, lines: &Lines, limits: &ChunkLimits) -> Vec<Piece> {
@@ -37,7 +41,12 @@ pub(super) fn join_small(pieces: Vec<Piece>, lines: &Lines, limits: &ChunkLimits
     for piece in &pieces {
         let is_small = small(&piece.lines);
         match runs.last_mut() {
-            Some((run, count)) if run_of_small && is_small && lines.fits(&(run.start..piece.lines.end), limits) => {
+            Some((run, count))
+                if run_of_small
+                    && is_small
+                    && lines.fits(&(run.start..piece.lines.end), limits)
+                    && !(run.len() * 2 >= limits.lines_max as usize && lines.hash(piece.lines.start).is_multiple_of(BREAK_EVERY)) =>
+            {
                 run.end = piece.lines.end;
                 *count += 1;
             }
@@ -76,7 +85,8 @@ fn joined(mut pieces: Vec<Piece>, range: Range<usize>) -> Piece {
 }
 
 /// Cuts `range`, the lines of `nodes`, into parts that fit the limits (a single line may still have too many bytes).
-/// The parts are of similar length where the statements allow it; together they are `range`.
+/// Together the parts are `range`. Of the lines where a cut interrupts least, what stands there chooses (a hash of it), so
+/// that an edit moves only the ends near it; the last two parts are of similar length.
 pub(super) fn cut(nodes: &[Node], range: Range<usize>, lines: &Lines, limits: &ChunkLimits) -> Vec<Range<usize>> {
     let costs = cut_costs(nodes, &range, lines);
     let mut parts = Vec::new();
@@ -87,9 +97,12 @@ pub(super) fn cut(nodes: &[Node], range: Range<usize>, lines: &Lines, limits: &C
         let limit = lines.reach(start, range.end, lines_max, limits.bytes_max);
         let count = rest.div_ceil(lines_max).max(lines.bytes(&(start..range.end)).div_ceil(limits.bytes_max));
         let target = (start + rest.div_ceil(count)).min(limit);
-        let first = start + 1 + (target - start) / 2;
-        let best =
-            (first..=limit.min(range.end - 1)).min_by_key(|&line| (costs[line - range.start], line.abs_diff(target))).unwrap_or(limit);
+        let far = count > 2;
+        let first = if far { (start + (limit - start) / 2).max(start + 1) } else { start + 1 + (target - start) / 2 };
+        let by_content = |line| if far { lines.hash(line) } else { 0 };
+        let best = (first..=limit.min(range.end - 1))
+            .min_by_key(|&line| (costs[line - range.start], by_content(line), line.abs_diff(target)))
+            .unwrap_or(limit);
         parts.push(start..best);
         start = best;
     }
@@ -105,25 +118,28 @@ fn cut_costs(nodes: &[Node], range: &Range<usize>, lines: &Lines) -> Vec<u32> {
     let mut comment_end = None;
     for node in nodes {
         let mut cursor = node.walk();
+        let mut depth = 0;
         'walk: loop {
             let node = cursor.node();
             let (first, last) = rows(node);
             if let Some(slot @ None) = first.checked_sub(range.start).and_then(|at| costs.get_mut(at)) {
                 let after_comment = comment_end.is_some_and(|end| end + 1 == first);
                 let after_blank = first > 0 && lines.is_blank(first - 1);
-                let cost = 2 * cursor.depth() + u32::from(!after_blank);
+                let cost = 2 * depth + u32::from(!after_blank);
                 *slot = Some(if after_comment || !node.is_named() { NEVER } else { cost });
                 if node.is_extra() {
                     comment_end = Some(last);
                 }
             }
             if last > first && cursor.goto_first_child() {
+                depth += 1;
                 continue;
             }
             while !cursor.goto_next_sibling() {
                 if !cursor.goto_parent() {
                     break 'walk;
                 }
+                depth -= 1;
             }
         }
     }

@@ -4,6 +4,7 @@
 //! Everything is done on whole lines: the items of a file (or of a container that is cut) partition its lines into
 //! units, so nothing can be lost between the nodes.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use tree_sitter::{Node, Tree};
@@ -11,6 +12,8 @@ use tree_sitter::{Node, Tree};
 use super::definitions::{Definition, Place, Within, assign, definition, definitions, line_range};
 use super::grammar::{Grammar, Role};
 use super::lines::Lines;
+use super::mentions::Mentions;
+use super::names::named;
 use super::pieces::{Piece, cut, join_small, rows};
 use super::{Chunk, ChunkKind, ChunkLimits, Language};
 
@@ -25,21 +28,30 @@ pub(super) fn chunks(language: Language, lines: &Lines, limits: &ChunkLimits) ->
     };
     let grammar = Grammar::of(language).ok_or_else(|| format!("{language} has no grammar"))?;
     let tree = grammar.parse(language, lines.text, limits.parse_time_max)?;
-    let broken = error_bytes(&tree, grammar);
+    let broken = error_bytes(&tree, grammar, lines.text);
     if broken * 2 > lines.text.len() {
         let percent = broken * 100 / lines.text.len();
         return Err(format!("{percent} % of the file is not valid {language}"));
     }
-    let outline = Outline { grammar, lines, limits };
+    let outline = Outline { grammar, lines, limits, mentions: RefCell::new(Mentions::new()) };
     let place = Place { scope: "", within: Within::File, depth: 0 };
-    let pieces = outline.region(children(tree.root_node()), 0..lines.count(), None, place);
-    Ok(pieces.into_iter().map(|piece| piece.into_chunk(lines, limits)).collect())
+    let pieces = outline.region(grammar.children(tree.root_node()), 0..lines.count(), None, place);
+    let mentions = outline.mentions.into_inner().sorted();
+    let chunk = |piece: Piece| {
+        let start = lines.start(piece.lines.start);
+        let mut chunk = piece.into_chunk(lines, limits);
+        mentions.tell(&mut chunk, start, lines.text);
+        chunk
+    };
+    Ok(pieces.into_iter().map(chunk).collect())
 }
 
 struct Outline<'a> {
     grammar: &'static Grammar,
     lines: &'a Lines<'a>,
     limits: &'a ChunkLimits,
+    /// What the nodes mention that were looked at so far.
+    mentions: RefCell<Mentions>,
 }
 
 /// Whole lines with the nodes that begin there: an item with its comments, or several that share a line.
@@ -79,8 +91,24 @@ impl Outline<'_> {
         pieces
     }
 
-    /// Groups nodes into units: comments and attributes go with what follows, and what shares a line stays together. The
-    /// units are adjacent up to the end of `range`; lines before the first node are left to the caller.
+    /// Whether a comment is marked as documentation: a blank line does not part it from what it describes.
+    fn documents(&self, comment: Node) -> bool {
+        let text = self.lines.text.get(comment.byte_range()).unwrap_or_default();
+        let starts = |mark: &str, more: char| text.strip_prefix(mark).is_some_and(|rest| !rest.starts_with(more));
+        starts("///", '/') || starts("/**", '*') && !text.starts_with("/**/") || starts("---", '-') || text.starts_with("-- |")
+    }
+
+    /// Whether two nodes are equations of the same name.
+    fn continues(&self, node: Node, next: Node) -> bool {
+        let name = |node: Node| match self.grammar.role(node, self.lines.text) {
+            Role::Equation { name, .. } => named(node, name, self.lines.text).map(|named| named.name),
+            _ => None,
+        };
+        name(next).is_some_and(|next| name(node) == Some(next))
+    }
+
+    /// Groups nodes into units: comments and attributes go with what follows, equations of one name and what shares a line
+    /// stay together. The units are adjacent up to the end of `range`; lines before the first node are left to the caller.
     fn units(&self, nodes: &[Node], range: Range<usize>) -> Vec<Unit> {
         let mut units: Vec<Unit> = Vec::new();
         // The last line of the last unit's nodes, and the role of the last node if all of them only lead to an item.
@@ -88,13 +116,13 @@ impl Outline<'_> {
         let mut leading: Option<Role> = None;
         for (at, node) in nodes.iter().enumerate() {
             let (first, end) = rows(*node);
-            let role = self.grammar.role(*node);
+            let role = self.grammar.role(*node, self.lines.text);
             let leads = matches!(role, Role::Comment | Role::Attribute).then_some(role);
             let belongs = match leading {
                 _ if first <= last => true,
                 Some(Role::Attribute) => true,
-                Some(_) => first == last + 1,
-                None => false,
+                Some(_) => first <= last + if self.documents(nodes[at - 1]) { 2 } else { 1 },
+                None => at > 0 && self.continues(nodes[at - 1], *node),
             };
             match units.last_mut() {
                 Some(unit) if belongs => {
@@ -131,11 +159,15 @@ impl Outline<'_> {
                 within: if matches!(role, Role::Type(_)) { Within::Type } else { place.within },
                 depth: place.depth + 1,
             };
-            let mut pieces = self.region(self.members(item), range, head.as_ref(), inside);
+            let (body, members) = self.members(item);
+            for node in nodes {
+                self.mentions.borrow_mut().walk(self.grammar, self.lines.text, *node, body.id());
+            }
+            let mut pieces = self.region(members, range, head.as_ref(), inside);
             // Items that share a line with the container.
             let bytes = item.byte_range();
             for node in nodes.iter().filter(|node| node.end_byte() <= bytes.start || node.start_byte() >= bytes.end) {
-                for found in definitions(self.grammar, self.lines.text, *node, place) {
+                for found in self.definitions(*node, place) {
                     let at = pieces.iter_mut().rfind(|piece| piece.lines.start <= found.lines.start);
                     if let Some(piece) = at.filter(|_| found.named.defines) {
                         piece.definitions.push(found.named.name);
@@ -144,7 +176,7 @@ impl Outline<'_> {
             }
             return pieces;
         }
-        let definitions: Vec<Definition> = nodes.iter().flat_map(|node| definitions(self.grammar, self.lines.text, *node, place)).collect();
+        let definitions: Vec<Definition> = nodes.iter().flat_map(|node| self.definitions(*node, place)).collect();
         let main = main.and_then(|(item, _)| {
             let lines = line_range(item);
             definitions.iter().find(|definition| definition.lines == lines)
@@ -152,7 +184,7 @@ impl Outline<'_> {
         // What only extends a type and has one member is better named by that.
         let main = main.filter(|main| !fits || main.named.defines || definitions.len() != 2);
         let mut pieces = self.parts(nodes, range);
-        assign(&mut pieces, &definitions, main, self.lines, self.limits.bytes_max);
+        assign(&mut pieces, &definitions, main, (self.lines, self.limits), self.grammar.tables.separator);
         pieces
     }
 
@@ -169,48 +201,50 @@ impl Outline<'_> {
 
     /// The item that a unit is about, out of its wrappers: the one with the most lines, if there are several.
     fn main_item<'t>(&self, nodes: &[Node<'t>]) -> Option<(Node<'t>, Role)> {
-        let substance = |node: &&Node| !matches!(self.grammar.role(**node), Role::Comment | Role::Attribute);
+        let substance = |node: &&Node| !matches!(self.grammar.role(**node, self.lines.text), Role::Comment | Role::Attribute);
         let longest = nodes.iter().filter(substance).rev().max_by_key(|node| line_range(**node).len())?;
         let mut node = *longest;
         loop {
-            match self.grammar.role(node) {
+            match self.grammar.role(node, self.lines.text) {
                 Role::Wrapper => {
-                    let role = |child: &Node| {
-                        !matches!(self.grammar.role(*child), Role::Other | Role::Comment | Role::Attribute | Role::Opaque | Role::Callable)
-                    };
-                    node = children(node).into_iter().find(role)?;
+                    let is_item = |child: &Node| self.grammar.role(*child, self.lines.text).is_item();
+                    node = self.grammar.children(node).into_iter().find(is_item)?;
                 }
-                Role::Other | Role::Comment | Role::Attribute | Role::Opaque | Role::Callable => {
-                    return None;
-                }
-                role => return Some((node, role)),
+                role if role.is_item() => return Some((node, role)),
+                _ => return None,
             }
         }
     }
 
-    /// The members of a container.
-    fn members<'t>(&self, container: Node<'t>) -> Vec<Node<'t>> {
-        let body = self.grammar.body.and_then(|field| container.child_by_field_id(field));
-        children(body.unwrap_or(container))
+    /// The members of a container, and the node that they are the children of.
+    fn members<'t>(&self, container: Node<'t>) -> (Node<'t>, Vec<Node<'t>>) {
+        let field = |node: Node<'t>| self.grammar.body.and_then(|field| node.child_by_field_id(field));
+        let body = field(container).or_else(|| {
+            let is_body = |child: &Node| self.grammar.role(*child, self.lines.text) == Role::Body;
+            let body = self.grammar.children(container).into_iter().find(is_body)?;
+            Some(field(body).unwrap_or(body))
+        });
+        let body = body.unwrap_or(container);
+        (body, self.grammar.children(body))
     }
-}
 
-fn children(node: Node) -> Vec<Node> {
-    node.named_children(&mut node.walk()).collect()
+    fn definitions(&self, node: Node, place: Place) -> Vec<Definition> {
+        definitions(self.grammar, self.lines.text, node, place, &mut self.mentions.borrow_mut())
+    }
 }
 
 /// The bytes that could not be parsed. One bracket too many can make an error of a whole file; the items that were
 /// recognized within it do not count.
-fn error_bytes(tree: &Tree, grammar: &Grammar) -> usize {
+fn error_bytes(tree: &Tree, grammar: &Grammar, source: &str) -> usize {
     let mut bytes = 0;
     let mut open = vec![tree.root_node()];
     while let Some(node) = open.pop() {
         if !node.has_error() {
             continue;
         }
-        let mut inside = children(node);
+        let mut inside = grammar.children(node);
         if node.is_error() {
-            inside.retain(|child| !matches!(grammar.role(*child), Role::Other | Role::Callable));
+            inside.retain(|child| !matches!(grammar.role(*child, source), Role::Other | Role::Callable | Role::Body));
             let recognized: usize = inside.iter().map(|child| child.byte_range().len()).sum();
             bytes += node.byte_range().len().saturating_sub(recognized);
         }

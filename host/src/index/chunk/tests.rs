@@ -6,6 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod languages;
+mod shapes;
+
 /// Small, so that short texts are cut.
 fn small() -> ChunkLimits {
     ChunkLimits { lines_max: 6, lines_min: 2, window_lines: 4, window_overlap: 1, bytes_max: 400, parse_time_max: Duration::from_secs(60) }
@@ -40,6 +43,8 @@ fn check_invariants(language: Language, text: &str, limits: &ChunkLimits) {
         assert!(range.len() <= limits.lines_max.max(limits.window_lines) as usize, "{chunk:?}");
         let whole = lines[range.clone()].concat();
         assert!(chunk.text.len() <= limits.bytes_max && whole.starts_with(&chunk.text), "{chunk:?}");
+        assert!(chunk.comments.len() <= chunk.text.len() && chunk.calls.len() <= 200, "{chunk:?}");
+        assert!(chunk.calls.iter().all(|name| !name.is_empty() && chunk.text.contains(name.as_str())), "{chunk:?}");
         let cut = !whole[chunk.text.len()..].trim_matches(['\r', '\n']).is_empty();
         assert!(!cut || range.len() == 1, "only a single line may be cut: {chunk:?}");
         covered[range].iter_mut().for_each(|count| *count += 1);
@@ -368,6 +373,21 @@ fn texts() -> impl Strategy<Value = String> {
         "é",
         "🦀",
         "import a\n",
+        "do |x|\n",
+        "end\n",
+        "defmodule M do\n",
+        "@doc \"d\"\n",
+        "-- | d\n",
+        "f :: a\n",
+        "f x = g x\n",
+        "local x = ",
+        "fun f() ",
+        "object O ",
+        "a.b(c)(d) ",
+        "new A<b>() ",
+        "m!(n(o)) ",
+        "<?php ",
+        "\"\"\"",
     ];
     proptest::collection::vec(proptest::sample::select(fragments.to_vec()), 0..120).prop_map(|parts| parts.concat())
 }

@@ -1,5 +1,7 @@
 //! What a stage is called with.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::outputs::{Output, Ranking};
@@ -15,7 +17,7 @@ pub enum Input {
 }
 
 /// A gate is given the query.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GateInput {
     pub query: Query,
@@ -42,7 +44,7 @@ pub struct RerankInput {
 }
 
 /// The query and what the host knows about it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
     pub text: String,
@@ -57,6 +59,10 @@ pub struct Query {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phrases: Vec<String>,
     pub channels: Vec<String>,
+    /// What the index knows of the terms: values under the names of columns, one for each
+    /// term.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evidence: BTreeMap<String, Vec<f32>>,
 }
 
 /// One channel's ranked list, best first.
@@ -78,6 +84,10 @@ pub struct Columns {
     /// Each once.
     pub ids: Vec<u64>,
     pub scores: Vec<f32>,
+    /// What the index knows of the rows: values under the names of columns, one for each
+    /// row.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evidence: BTreeMap<String, Vec<f32>>,
 }
 
 /// What a reranker can learn of a chunk. Facts that are left out are empty, or 0; without

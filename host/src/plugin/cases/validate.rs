@@ -1,7 +1,7 @@
 //! Whether what a case says has a meaning: columns that fit, finite numbers, an
 //! expectation that some output can meet.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Case, ExpectedFusion, ExpectedGate, ExpectedOutput, FusionInput, Input, LIMIT_MAX, Query, ROWS_MAX, RerankInput, SCHEMA};
 use crate::types::Stage;
@@ -46,7 +46,17 @@ pub(super) fn validate(case: &Case) -> Result<(), Problem> {
 }
 
 fn query(query: &Query) -> Result<(), Problem> {
-    same_length("input.query.document_frequencies", query.document_frequencies.len(), "input.query.terms", query.terms.len())
+    same_length("input.query.document_frequencies", query.document_frequencies.len(), "input.query.terms", query.terms.len())?;
+    evidence("input.query.evidence", &query.evidence, "input.query.terms", query.terms.len())
+}
+
+/// Columns of finite numbers, as long as what they are about.
+fn evidence(at: &str, columns: &BTreeMap<String, Vec<f32>>, like: &str, wanted: usize) -> Result<(), Problem> {
+    columns.iter().try_for_each(|(name, values)| {
+        let at = format!("{at}.{name}");
+        same_length(&at, values.len(), like, wanted)?;
+        all_finite(&at, values)
+    })
 }
 
 fn fusion(input: &FusionInput) -> Result<(), Problem> {
@@ -70,6 +80,7 @@ fn rerank(input: &RerankInput) -> Result<(), Problem> {
         return problem("input.rows", format!("has {} rows; allowed: {ROWS_MAX}", rows.len()));
     }
     columns("input.rows", rows, &input.rows.scores)?;
+    evidence("input.rows.evidence", &input.rows.evidence, "input.rows.ids", rows.len())?;
     let mut known = HashSet::new();
     for (at, document) in input.documents.iter().enumerate() {
         let at = format!("input.documents[{at}]");
@@ -277,6 +288,20 @@ mod tests {
             "`input.query.document_frequencies` has 2 values; allowed: 3, as many as `input.query.terms`",
         );
         check(RERANK, "/input/query/terms", "[]", "has 1 values; allowed: 0");
+        check(GATE, "/input/query/evidence", r#"{"symbols": [1, 0, 2.5]}"#, "");
+        check(
+            GATE,
+            "/input/query/evidence",
+            r#"{"symbols": [1]}"#,
+            "`input.query.evidence.symbols` has 1 values; allowed: 3, as many as `input.query.terms`",
+        );
+        check(RERANK, "/input/rows/evidence", r#"{"calls": [1, 2, 3], "position": [1, 1, 4]}"#, "");
+        check(
+            RERANK,
+            "/input/rows/evidence",
+            r#"{"calls": [1, 2, 3], "position": []}"#,
+            "`input.rows.evidence.position` has 0 values; allowed: 3, as many as `input.rows.ids`",
+        );
     }
 
     #[test]

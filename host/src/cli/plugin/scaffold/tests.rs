@@ -43,7 +43,7 @@ fn each_project_has_its_manifest_its_cases_and_the_contract() {
         assert_eq!(manifest, Manifest::of_new("my-plugin", stage, language), "{what}");
         assert!(files.keys().any(|path| path.starts_with("cases/") && path.ends_with(".json")), "{what} has no cases");
         assert!(files["wit/package.wit"].contains(&format!("world {stage}-plugin ")), "{what}");
-        for path in ["README.md", ".gitignore", "wit/types.wit", "wit/explain.wit"] {
+        for path in ["README.md", ".gitignore", "wit/types.wit", "wit/explain.wit", "wit/evidence.wit"] {
             assert!(files.contains_key(path), "{what} has no {path}");
         }
         for (path, text) in &files {

@@ -1,7 +1,7 @@
 //! Merges the channels' ranked lists by weighted reciprocal rank fusion.
 //! In: ranked lists with weights. Out: one list, and what each run added to it.
 
-import { features } from 'spanloom:search/explain@0.1.1';
+import { features } from 'spanloom:search/explain@0.1.2';
 
 import { PARAMETERS, fuse } from './fuse.js';
 import { Span, describe, int, pairs, parse, typed } from './spanloom.js';

@@ -1,7 +1,7 @@
 //! Decides how deep to look by the number of query terms.
 //! In: the query's profile. Out: a budget for each channel.
 
-import { features } from 'spanloom:search/explain@0.1.1';
+import { features } from 'spanloom:search/explain@0.1.2';
 
 import { PARAMETERS, decide, isLong } from './decide.js';
 import { Span, describe, int, pairs, parse, typed } from './spanloom.js';

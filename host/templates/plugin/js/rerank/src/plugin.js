@@ -1,8 +1,8 @@
 //! Puts rows first whose symbol or path has a term of the query in it.
 //! In: rows with fused scores. Out: a score for each row.
 
-import { lookUp } from 'spanloom:search/documents@0.1.1';
-import { parts } from 'spanloom:search/explain@0.1.1';
+import { lookUp } from 'spanloom:search/documents@0.1.2';
+import { parts } from 'spanloom:search/explain@0.1.2';
 
 import { PARAMETERS, gains, share } from './score.js';
 import { Span, describe, finite, int, parse, typed } from './spanloom.js';
