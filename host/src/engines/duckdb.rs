@@ -352,9 +352,8 @@ impl Database {
     /// Calls `sink` with the id, the names defined and the names called of every chunk, by id.
     fn names(&self, sink: &mut dyn FnMut(ChunkId, &str, &str)) -> Result<(), CatalogError> {
         self.with_connection(|connection| {
-            let mut statement = connection.prepare(
-                "SELECT chunk_id, CASE WHEN kind = 'section' THEN '' ELSE definitions END, calls FROM chunks ORDER BY chunk_id",
-            )?;
+            let mut statement = connection
+                .prepare("SELECT chunk_id, CASE WHEN kind = 'section' THEN '' ELSE definitions END, calls FROM chunks ORDER BY chunk_id")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let text = |at| row.get_ref(at)?.as_str().map_err(duckdb::Error::from);

@@ -155,7 +155,9 @@ pub fn build(
     if let Some(before) = before {
         match build_on(data, &lock, sources, Some(&before), next_chunk_id, &job) {
             // What can be wrong with a build from nothing is told by that.
-            Err(error) if !matches!(error, BuildError::Scan(_) | BuildError::Documents(_) | BuildError::DataDir(_)) => not_taken_over(&error),
+            Err(error) if !matches!(error, BuildError::Scan(_) | BuildError::Documents(_) | BuildError::DataDir(_)) => {
+                not_taken_over(&error)
+            }
             outcome => return outcome,
         }
     }

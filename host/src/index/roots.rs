@@ -42,8 +42,15 @@ pub(super) fn describe_roots(
 ) -> Vec<RootInfo> {
     let mut names = root_names(roots.iter().chain(documents.iter().map(|file| &file.path)));
     let of_documents = names.split_off(roots.len());
-    let bare =
-        |path: &Path, kind, name| RootInfo { path: path.to_owned(), kind, name, commit: None, branch: None, dirty: false, commits_max: None };
+    let bare = |path: &Path, kind, name| RootInfo {
+        path: path.to_owned(),
+        kind,
+        name,
+        commit: None,
+        branch: None,
+        dirty: false,
+        commits_max: None,
+    };
     let records = documents.iter().zip(of_documents).map(|(file, name)| bare(&file.path, RootKind::Documents, name));
     roots
         .iter()

@@ -224,7 +224,7 @@ mod tests {
         };
         check("match the Routes", &[(0, "match"), (1, "rout")]);
         check("call route_layer here twice", &[(0, "call"), (1, "routelayer"), (3, "here"), (4, "twice")]);
-        check("is_empty", &[(0, "empti")]);
+        check("is_empty", &[(0, "isempty")]);
         check("… the", &[]);
     }
 }

@@ -140,8 +140,13 @@ fn prefixes_stand_for_terms_whatever_their_case() {
 #[test]
 fn files_are_ranked_as_a_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let file =
-        |first, text: &str, path| FileDocument { first: ChunkId(first), text: String::from(text), names: String::new(), path, comments: String::new() };
+    let file = |first, text: &str, path| FileDocument {
+        first: ChunkId(first),
+        text: String::from(text),
+        names: String::new(),
+        path,
+        comments: String::new(),
+    };
     let documents = [file(0, "alpha", "a.rs"), file(7, "alpha alpha beta", "b.rs"), file(9, "gamma", "alpha.rs")];
     build_files(folder.path(), documents.into_iter()).unwrap();
     let index = FileIndex::open(folder.path()).unwrap();

@@ -98,8 +98,7 @@ impl Batch<'_> {
             })
             .collect();
         let (root, limits) = (self.root, self.limits);
-        let read: Vec<(FileRow, Content)> =
-            work.into_par_iter().map(|(record, known)| read_one(root, record, known, limits)).collect();
+        let read: Vec<(FileRow, Content)> = work.into_par_iter().map(|(record, known)| read_one(root, record, known, limits)).collect();
         for (row, content) in read {
             self.reading.push(row, content);
         }
@@ -210,9 +209,9 @@ mod tests {
         let (told, reading) = bench.read(&format!("{c}\n{a}\n"));
         assert_eq!(told, [row("c", "c", "text", None, false, &[43]), row("a", "src/a.py", "python", Some(6), true, &[40])]);
         assert_eq!(reading.files[1].row.role, Role::Source);
-        assert!(reading.files.iter().all(|file| file.chunks.iter().map(|chunk| (chunk.id, chunk.file)).eq(
-            file.span.ids().filter(|_| !file.kept).map(|id| (id, file.row.id))
-        )));
+        assert!(reading.files.iter().all(|file| {
+            file.chunks.iter().map(|chunk| (chunk.id, chunk.file)).eq(file.span.ids().filter(|_| !file.kept).map(|id| (id, file.row.id)))
+        }));
         // The language shapes the chunks.
         let a = r#"{"id":"a","text":"def f(): pass","language":"text"}"#;
         assert_eq!(bench.read(a).0, [row("a", "a", "text", None, false, &[44])]);
