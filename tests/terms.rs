@@ -72,8 +72,9 @@ async fn evidence_has_the_columns_of_the_page() {
         assert_eq!(causes(&raw.envelope()), [], "{stage} {mode}");
         let trace = collector.trace(raw.header("x-trace-id")).await;
         let stage = trace.span(name);
-        let asked = trace.span("documents.evidence");
-        assert!(asked.parent == stage.span_id && !asked.failed);
+        // The shipped reranker asks, too, below a step of its own.
+        let asked = trace.spans.iter().find(|span| span.name == "documents.evidence" && span.parent == stage.span_id).expect("it asked");
+        assert!(!asked.failed);
         let value = |(key, value): (&String, &Json)| Some((key.strip_prefix("hostile.evidence.")?.to_owned(), value.as_f64()?));
         let columns: BTreeMap<String, f64> = stage.attributes.iter().filter_map(value).collect();
         (columns, asked.attributes.clone())

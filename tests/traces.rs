@@ -32,6 +32,7 @@ tools/call semantic_search SERVER
   retrieval.rerank
     rerank.features
       documents.look_up
+      documents.evidence
     rerank.score
       documents.texts
   retrieval.envelope

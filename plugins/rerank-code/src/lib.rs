@@ -49,6 +49,9 @@ pub struct Parameters {
     /// Weight of a name that the query spells out and the chunk defines, 0 to 10.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub definition_weight: f32,
+    /// Weight of a name that is all of the query and that the chunk defines, 0 to 10.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub exact_weight: f32,
     /// Weight of a name that the query spells out and the chunk hands on from elsewhere
     /// (`pub use`, `export … from`, imports in `__init__.py`), 0 to 10.
     #[schemars(range(min = 0.0, max = 10.0))]
@@ -81,6 +84,7 @@ impl Default for Parameters {
             fused_weight: 1.0,
             stem_weight: 0.6,
             definition_weight: 0.2,
+            exact_weight: 0.5,
             reexport_weight: 0.4,
             phrase_weight: 0.3,
             test_factor: 0.5,
@@ -97,8 +101,8 @@ pub struct CodeReranker(Parameters);
 
 /// What an explanation tells of each row: the weighted signals, which add up, and the
 /// two factors that their sum is multiplied with.
-const PART_NAMES: [&str; 10] =
-    ["bm25", "files", "dense", "fused", "stem", "definition", "reexport", "phrase", "role_factor", "same_file_factor"];
+const PART_NAMES: [&str; 11] =
+    ["bm25", "files", "dense", "fused", "stem", "definition", "exact", "reexport", "phrase", "role_factor", "same_file_factor"];
 
 /// Why a row has its score.
 #[derive(Clone, Debug, Default)]
@@ -111,6 +115,7 @@ struct Parts {
     fused: f32,
     stem: f32,
     definition: f32,
+    exact: f32,
     reexport: f32,
     phrase: f32,
     /// What the role of the file leaves of the score.
@@ -131,6 +136,7 @@ impl Rerank for CodeReranker {
             ("fused_weight", p.fused_weight),
             ("stem_weight", p.stem_weight),
             ("definition_weight", p.definition_weight),
+            ("exact_weight", p.exact_weight),
             ("reexport_weight", p.reexport_weight),
             ("phrase_weight", p.phrase_weight),
         ] {
@@ -196,6 +202,7 @@ impl CodeReranker {
                     fused: fused[row],
                     stem: names::stem(query, path),
                     definition: names::definition(query, &facts.symbols[row], &facts.definitions[row], language),
+                    exact: names::exact(query, &facts.symbols[row], &facts.definitions[row], language),
                     role_factor: self.role_factor(query, &evidence, row, language),
                     ..Parts::default()
                 }
@@ -272,6 +279,7 @@ impl CodeReranker {
             p.fused_weight * row.fused,
             p.stem_weight * row.stem,
             p.definition_weight * row.definition,
+            p.exact_weight * row.exact,
             p.reexport_weight * row.reexport,
             p.phrase_weight * row.phrase,
             row.role_factor,

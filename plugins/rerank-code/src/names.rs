@@ -20,6 +20,12 @@ pub fn definition(query: &Query, symbol: &str, definitions: &str, language: &str
     names.map(|name| query.spelled(name)).fold(0.0, f32::max)
 }
 
+/// 1 if the query is a name that is defined here and nothing else.
+pub fn exact(query: &Query, symbol: &str, definitions: &str, language: &str) -> f32 {
+    let mut names = std::iter::once(symbol).chain(definitions.split_whitespace());
+    f32::from(language != "markdown" && names.any(|name| query.is(name)))
+}
+
 /// The name a file goes by: its own without the last ending, or that of its folder.
 fn name_of(path: &str) -> &str {
     let (folders, file) = path.rsplit_once('/').unwrap_or(("", path));
@@ -56,6 +62,9 @@ mod tests {
         assert!((of("", "new rate_limiter reset") - 1.0).abs() < 1e-6);
         assert!((of("net::RateLimiter", "Limiter") - 0.5).abs() < 1e-6, "a qualified name has more words");
         assert_eq!(of("Other", ""), 0.0);
+        assert_eq!(exact(&query, "", "new RateLimiter", "rust"), 1.0);
+        assert_eq!(exact(&query, "RateLimiters", "Limiter", "rust"), 1.0, "stems meet");
+        assert_eq!(exact(&query, "Limiter", "rate", "rust"), 0.0);
         assert_eq!(definition(&query, "Rate limiter", "Rate limiter", "markdown"), 0.0);
     }
 }

@@ -57,6 +57,11 @@ impl Query {
         self.weights.len()
     }
 
+    /// Whether the query is this name and nothing else, stop words aside.
+    pub fn is(&self, name: &str) -> bool {
+        !self.content.is_empty() && words::parts(name).map(words::stem_of).eq(self.content.iter().cloned())
+    }
+
     /// The share of the query's weight in a name that the query spells out, 0 to 1: every
     /// word of the name stands in the query, side by side and in its order, where the
     /// query's stop words may be passed over. 0 for any other name.
@@ -99,6 +104,7 @@ mod tests {
         check("StoreRoutes", 2.0);
         // Stop words of the query are passed over, also where a name has them.
         check("does_the", 0.0);
+        assert!(query.is("path_router_store_routes") && !query.is("PathRouter"));
         check("", 0.0);
         check("::", 0.0);
     }
@@ -115,6 +121,7 @@ mod tests {
     fn a_query_without_terms_spells_nothing() {
         let query = Query::of(&testing::profile("the of", 10, &[]));
         assert_eq!((query.spelled("the"), query.spelled("of")), (0.0, 0.0));
+        assert!(!query.is("") && !query.is("the"));
         let long = "word ".repeat(100_000);
         assert_eq!(Query::of(&testing::profile(&long, 10, &[("word", 1)])).spelled("word"), 1.0);
     }
