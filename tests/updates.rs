@@ -138,13 +138,13 @@ async fn updates_find_what_a_build_from_nothing_finds() {
             let pick = tree.files.values().copied().step_by(17).map(own_word);
             let queries = pick.chain(["socket", "moves the parser", "LruCache", "EARTH_RADIUS_KM"].map(str::to_owned));
             for (channel, query) in queries.map(|query| ("bm25", query)).chain([("dense", "moves the queue".to_owned())]) {
-                let arguments = json!({"query": query, "channels": [channel], "depths": {channel: ALL}, "limit": 100, "paths": ["many/0/**", "new/**", "moved/**"]});
+                let arguments = json!({"query": query, "channels": [channel], "depths": {channel: ALL}, "limit": 100, "rerank_enabled": false, "paths": ["many/0/**", "new/**", "moved/**"]});
                 let [mine, theirs] =
                     [client.search(arguments.clone()).await, other.search(arguments).await].map(|answer| found(&tree.repo, &answer));
                 assert_eq!(mine, theirs, "round {round}: {channel} {query}");
             }
             // Which chunk of a file is the best depends on scores, which files are found doesn't.
-            let arguments = json!({"query": "moves the socket", "channels": ["files"], "depths": {"files": ALL}, "limit": 100});
+            let arguments = json!({"query": "moves the socket", "channels": ["files"], "depths": {"files": ALL}, "limit": 100, "rerank_enabled": false});
             let [mine, theirs] = [client.search(arguments.clone()).await, other.search(arguments).await]
                 .map(|answer| found(&tree.repo, &answer).into_iter().map(|row| row.0).collect::<BTreeSet<_>>());
             assert!(mine.len() > 5, "{mine:?}");
