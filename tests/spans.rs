@@ -100,6 +100,7 @@ async fn every_tool_has_the_spans_and_attributes_of_the_page() {
     for arguments in [
         json!({"query": QUERY, "explain": true}),
         json!({"query": QUERY, "rerank_enabled": false, "channels": ["bm25"]}),
+        json!({"query": "how is the token bucket refilled?", "gate": {"plugin": "gate-heuristic", "parameters": {"rm3_enabled": true}}}),
         json!({"query": QUERY, "paths": ["**/*.md"]}),
         json!({"query": "qwertzuiop"}),
         json!({"query": "x", "limit": 0}),

@@ -125,7 +125,10 @@ async fn a_search_is_this_tree_of_spans() {
         trace.span("duckdb.hydrate"),
         json!({"db.system.name": "duckdb", "duckdb.rows": trace.span("retrieval.fuse").attributes["retrieval.fused_docs"]}),
     );
-    check(trace.span("documents.texts"), json!({"documents.rows": trace.span("retrieval.rerank").attributes["retrieval.rerank_depth"]}));
+    let depth = &trace.span("retrieval.rerank").attributes["retrieval.rerank_depth"];
+    check(trace.span("documents.look_up"), json!({"documents.rows": depth}));
+    // Only texts that can tell something are read.
+    assert!(trace.span("documents.texts").attributes["documents.rows"].as_u64() < depth.as_u64());
     check(trace.span("embed"), json!({"vllm.mode": "builtin"}));
 
     // The ledger tells the same, and `spanloom trace` draws it.

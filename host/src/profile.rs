@@ -142,7 +142,7 @@ impl Literals {
 
     fn phrase(&mut self, phrase: &str, mark: char) {
         self.rest.extend([" ", phrase, " "]);
-        if phrase.is_empty() {
+        if phrase.is_empty() || self.phrases.iter().any(|known| known == phrase) {
             return;
         }
         if self.phrases.len() >= PARTS_MAX {

@@ -18,6 +18,9 @@ use crate::telemetry::{GivenUp, Span};
 /// Words of a phrase between backticks beyond which it is a listing, not a phrase.
 const PREFERRED_WORDS_MAX: usize = 16;
 
+/// Phrases beyond which those that no chunk holds are only counted.
+const MISSING_NAMED_MAX: usize = 3;
+
 /// The words of a query.
 pub(super) struct Words {
     pub query: Arc<TextQuery>,
@@ -84,6 +87,7 @@ fn literal(
         prefixes.push(PrefixExplanation { prefix: prefix.clone(), terms });
     }
     let mut held: Vec<Admitted> = Vec::new();
+    let mut missing: Vec<&str> = Vec::new();
     for text in &profile.phrases {
         let required = profile.required.contains(text);
         let Some(phrase) = Phrase::of(text) else {
@@ -96,8 +100,7 @@ fn literal(
             let holding = Admitted::of(&snapshot.text.holding(&phrase)?);
             let holding = filter.iter().fold(holding, |holding, filter| holding.and(filter));
             if holding.count() == 0 {
-                let among = if filter.is_some() { " that the filters let through" } else { "" };
-                warnings.push(format!("no chunk{among} holds the phrase “{text}”; its words were searched"));
+                missing.push(text);
                 continue;
             }
             held.push(holding);
@@ -105,6 +108,13 @@ fn literal(
             continue;
         }
         query.phrases.push(phrase);
+    }
+    let among = if filter.is_some() { " that the filters let through" } else { "" };
+    match missing.as_slice() {
+        [first, .., _] if missing.len() > MISSING_NAMED_MAX => {
+            warnings.push(format!("no chunk{among} holds any of {} phrases, such as “{first}”; their words were searched", missing.len()))
+        }
+        few => warnings.extend(few.iter().map(|text| format!("no chunk{among} holds the phrase “{text}”; its words were searched"))),
     }
     let all = held.iter().skip(1).fold(held.first().cloned(), |all, one| all.map(|all| all.and(one)));
     let admitted = match all {

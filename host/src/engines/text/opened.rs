@@ -16,9 +16,6 @@ use super::{Admits, Bm25Settings, Phrase, TextError, TextQuery};
 /// Terms of a query that are searched, the rarest first. More only cost time.
 pub const TERMS_MAX: usize = 64;
 
-/// The fields in which phrases are looked for: body and path.
-const PHRASE_FIELDS: [usize; 2] = [0, 2];
-
 /// The index of one moment.
 pub struct Opened {
     searcher: Searcher,
@@ -245,8 +242,7 @@ impl Opened {
         let mut lists = Vec::with_capacity(self.segments.len());
         for segment in self.searcher.segment_readers() {
             let mut docs: Vec<u32> = Vec::new();
-            // Not in names: each is a name of its own, and two side by side are no phrase.
-            for field in PHRASE_FIELDS.map(|field| &self.fields.texts[field]) {
+            for field in &self.fields.texts[..WITH_PHRASES] {
                 let terms = phrase.terms.iter().map(|(place, term)| (*place, Term::from_field_text(*field, term)));
                 let query: Box<dyn Query> = match phrase.terms.as_slice() {
                     [] => continue,

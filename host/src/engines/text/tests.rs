@@ -13,7 +13,7 @@ fn index_of<'a>(documents: impl IntoIterator<Item = TextDocument<'a>>) -> (tempf
 
 fn sample() -> (tempfile::TempDir, TextIndex) {
     index_of([
-        chunk(0, "fn route_layer() { layer }", "Router::route_layer", "src/routing.rs"),
+        chunk(0, "fn route_layer() { layer }", "Router::route_layer Gadget", "src/routing.rs"),
         chunk(1, "calls route_layer here and there and everywhere", "", "src/main.rs"),
         chunk(2, "nothing of interest", "", "docs/layer.md"),
     ])
@@ -102,6 +102,8 @@ fn phrases_follow_each_other_in_one_field() {
     check("src/main.rs", &[1]);
     check("Router::route_layer", &[0]);
     check("everywhere src", &[]);
+    // One name after the other is no phrase.
+    check("Router::route_layer Gadget", &[]);
     assert_eq!(Phrase::of("… the of"), None);
 }
 

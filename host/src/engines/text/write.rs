@@ -84,12 +84,20 @@ fn write<T: AsRef<str>>(
     Ok(())
 }
 
+/// The place of `names` among the fields.
+const NAMES_AT: usize = 1;
+
 /// A document as the index has it; `texts` are in the order of [`schema::NAMES`].
 pub(super) fn document<T: AsRef<str>>(fields: &Fields, tokenizer: &Tokenizer, id: u64, texts: &[T; FIELDS]) -> TantivyDocument {
     let mut row = TantivyDocument::default();
     row.add_u64(fields.id, id);
     for (at, text) in texts.iter().map(AsRef::as_ref).enumerate() {
-        row.add_text(fields.texts[at], text);
+        if at == NAMES_AT {
+            // Values of their own: names side by side are no phrase.
+            text.split_whitespace().for_each(|name| row.add_text(fields.texts[at], name));
+        } else {
+            row.add_text(fields.texts[at], text);
+        }
         row.add_u64(fields.lengths[at], tokenizer.count(text));
     }
     row
