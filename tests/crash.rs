@@ -51,6 +51,27 @@ const MOMENTS: &[Moment] = &[
     Moment::Share(0.95),
 ];
 
+/// Of an update, which is over much sooner.
+const MOMENTS_OF_UPDATE: &[Moment] = &[
+    Moment::Said("Reading and chunking"),
+    Moment::Said("Asking git"),
+    Moment::Said("Writing the catalog"),
+    Moment::Said("Indexing words"),
+    Moment::Said("Embedding"),
+    Moment::Said("Publishing"),
+    Moment::Exists(""),
+    Moment::Exists("base/catalog.duckdb"),
+    Moment::Exists("catalog.duckdb"),
+    Moment::Exists("text/meta.json"),
+    Moment::Exists("text/.tantivy-writer.lock"),
+    Moment::Exists("files/meta.json"),
+    Moment::Exists("standings.bin"),
+    Moment::Exists("dense/index.faiss"),
+    Moment::Exists("dense/secondary_ids.bin"),
+    Moment::Exists("dense/secondary.bin"),
+    Moment::Exists("manifest.json"),
+];
+
 fn large_repo() -> Repo {
     let repo = Repo::sample();
     for number in 0..FILES {
@@ -68,15 +89,27 @@ fn large_repo() -> Repo {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_build_leaves_the_old_generation_serving() {
+    let killed = kill_at_all(MOMENTS, "[index]\nupdate_percent_max = 0\n").await;
+    assert!(killed * 2 > MOMENTS.len(), "only {killed} of {} builds were killed before they were done", MOMENTS.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_update_leaves_the_old_generation_serving() {
+    let killed = kill_at_all(MOMENTS_OF_UPDATE, "[index]\nupdate_chunks_min = 0\nupdate_percent_max = 50\n").await;
+    assert!(killed * 3 > MOMENTS_OF_UPDATE.len(), "only {killed} of {} updates were killed", MOMENTS_OF_UPDATE.len());
+}
+
+/// Builds on and on, killed at each of the moments; how many were.
+async fn kill_at_all(moments: &[Moment], config: &str) -> usize {
     let repo = large_repo();
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::new().with_config(config);
     let started = Instant::now();
     let mut generation = sandbox.index(&repo)["generation"].as_str().expect("a name").to_owned();
     let whole = started.elapsed();
     let server = Server::start(&sandbox);
     let client = Client::connect(&server).await;
     let mut killed = 0;
-    for (round, moment) in MOMENTS.iter().enumerate() {
+    for (round, moment) in moments.iter().enumerate() {
         let marker = format!("marker_of_round_{round}");
         repo.write("src/marker.rs", &format!("pub fn {marker}() {{}}\n"));
         let status = kill_at(&sandbox, &repo, *moment, whole);
@@ -98,10 +131,11 @@ async fn a_killed_build_leaves_the_old_generation_serving() {
         let names: Vec<String> = partial.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         assert!(names.len() <= 2 && names.iter().all(|name| name.starts_with('g')), "{moment:?}: {names:?}");
     }
-    assert!(killed * 2 > MOMENTS.len(), "only {killed} of {} builds were killed before they were done", MOMENTS.len());
     wait_until("the last generation", async || (client.search(json!({"query": "x"})).await.index.generation == generation).then_some(()))
         .await;
     assert!(client.search(json!({"query": "token bucket"})).await.degraded.is_empty());
+    sandbox.run(&["doctor"]).check(0, &["with the right SHA-256"]);
+    killed
 }
 
 #[test]

@@ -22,5 +22,6 @@ mod swaps;
 mod terms;
 mod text;
 mod traces;
+mod updates;
 mod vllm;
 mod workbench;

@@ -204,7 +204,7 @@ impl std::fmt::Display for Origin {
 
 /// Every number against its range, every choice against its list.
 fn check(config: &Config) -> Result<(), (String, String)> {
-    let numbers: [(&'static str, u64, u64, u64); 19] = [
+    let numbers: [(&'static str, u64, u64, u64); 21] = [
         ("server.body_bytes_max", config.server.body_bytes_max as u64, 1 << 10, 64 << 20),
         ("server.concurrency_max", config.server.concurrency_max as u64, 1, 10_000),
         ("server.request_timeout_ms", config.server.request_timeout_ms, 100, 600_000),
@@ -217,6 +217,8 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         ("index.window_lines", u64::from(config.index.window_lines), 4, 1_000),
         ("index.window_overlap", u64::from(config.index.window_overlap), 0, u64::from(config.index.window_lines / 2).saturating_sub(1)),
         ("index.parse_ms_max", config.index.parse_ms_max, 10, 60_000),
+        ("index.update_chunks_min", config.index.update_chunks_min, 0, 10_000_000),
+        ("index.update_percent_max", config.index.update_percent_max, 0, 50),
         ("embedding.dimension", config.embedding.dimension as u64, 8, 1_024),
         ("embedding.vllm.batch_size", config.embedding.vllm.batch_size as u64, 1, 4_096),
         ("embedding.vllm.concurrency", config.embedding.vllm.concurrency as u64, 1, 64),

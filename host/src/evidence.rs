@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::engines::text::TextError;
+use crate::engines::text::{TextError, TextQuery};
 use crate::index::catalog::{ChunkRow, FileRow};
 use crate::index::snapshot::Snapshot;
 use crate::index::standing::Standing;
@@ -160,7 +160,7 @@ struct Row<'a> {
 /// The score of whole files for the query's terms, by file id; a file that isn't among the
 /// best has none.
 fn best_files(snapshot: &Snapshot, terms: &[String]) -> Result<HashMap<u32, f32>, TextError> {
-    Ok(snapshot.files_text.best_files(terms, FILES_DEPTH, None)?.into_iter().collect())
+    Ok(snapshot.best_files(&TextQuery::of(terms), FILES_DEPTH, None)?.into_iter().collect())
 }
 
 fn share(part: usize, whole: usize) -> f32 {

@@ -31,11 +31,11 @@ impl Channel for FilesChannel {
         let engine = |error: TextError| ChannelError::Engine(error.to_string());
         let chunks = &self.snapshot.chunks;
         let files = match &query.admitted {
-            None => self.snapshot.files_text.search(&query.text, query.depth, None),
+            None => self.snapshot.best_files(&query.text, query.depth, None),
             Some(admitted) => {
                 let files = chunks.files_of(admitted);
-                let admits = move |file: u64| files.get(file as usize).copied().unwrap_or(false);
-                self.snapshot.files_text.search(&query.text, query.depth, Some(&admits))
+                let admits = move |file: u32| files.get(file as usize).copied().unwrap_or(false);
+                self.snapshot.best_files(&query.text, query.depth, Some(&admits))
             }
         }
         .map_err(engine)?;

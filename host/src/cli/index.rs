@@ -59,10 +59,15 @@ pub fn run(loaded: &Loaded, arguments: IndexArgs) -> Result<(), Failure> {
         eprintln!("warning: {warning}");
     }
     let wants_vectors = loaded.config.embedding.kind == crate::config::EmbeddingKind::Vllm;
-    if wants_vectors && report.manifest.dense.is_none() && report.manifest.counts.chunks > 0 {
-        return Err(Failure::Partial("the index has no vectors; search uses BM25 alone".into()));
+    match &report.manifest.dense {
+        None if wants_vectors && report.manifest.counts.chunks > 0 => {
+            Err(Failure::Partial("the index has no vectors; search uses BM25 alone".into()))
+        }
+        Some(dense) if dense.pending > 0 => {
+            Err(Failure::Partial(format!("{} chunks have no vectors; BM25 alone finds them", dense.pending)))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn language(name: &str) -> Result<Language, UnknownLanguage> {
@@ -80,6 +85,17 @@ fn as_text(report: &BuildReport, elapsed: Duration, data: &DataDir) -> String {
         );
     }
     let seconds = elapsed.as_secs_f64();
+    let changes = match (&manifest.base, report.chunks.kept) {
+        (_, 0) => String::new(),
+        (base, _) => {
+            let how = if base.is_some() { "updated" } else { "written whole" };
+            format!(" ({} added, {} removed; {how})", HumanCount(report.chunks.added), HumanCount(report.chunks.removed))
+        }
+    };
+    let speed = match &manifest.base {
+        Some(_) => String::new(),
+        None => format!(", {:.0} chunks a second", manifest.counts.chunks as f64 / seconds.max(f64::EPSILON)),
+    };
     let dense = match &manifest.dense {
         Some(dense) => format!(
             "{} vectors of {} by {} in FAISS {}",
@@ -91,7 +107,7 @@ fn as_text(report: &BuildReport, elapsed: Duration, data: &DataDir) -> String {
         None => "no vectors".to_owned(),
     };
     format!(
-        "Indexed {} ({} read, {} unchanged, {} skipped) into {} chunks, {dense}.\nGeneration {} in {} serves now; {seconds:.1} s, {:.0} chunks a second.\n",
+        "Indexed {} ({} read, {} unchanged, {} skipped) into {} chunks{changes}, {dense}.\nGeneration {} in {} serves now; {seconds:.1} s{speed}.\n",
         counted(manifest),
         HumanCount(report.files_read),
         HumanCount(report.files_kept),
@@ -99,7 +115,6 @@ fn as_text(report: &BuildReport, elapsed: Duration, data: &DataDir) -> String {
         HumanCount(manifest.counts.chunks),
         manifest.generation,
         data.path().display(),
-        manifest.counts.chunks as f64 / seconds.max(f64::EPSILON),
     )
 }
 
@@ -122,6 +137,8 @@ fn as_json(report: &BuildReport, elapsed: Duration) -> serde_json::Value {
         "elapsed_ms": elapsed.as_millis() as u64,
         "files": { "indexed": manifest.counts.files, "read": report.files_read, "unchanged": report.files_kept, "skipped": manifest.counts.skipped, "documents": manifest.counts.documents, "fallbacks": report.fallbacks },
         "chunks": manifest.counts.chunks,
+        "chunks_kept": report.chunks.kept, "chunks_added": report.chunks.added, "chunks_removed": report.chunks.removed,
+        "updated": report.built && manifest.base.is_some(),
         "chunks_embedded": manifest.counts.embedded,
         "warnings": manifest.warnings,
     })

@@ -6,9 +6,10 @@ use serde_json::json;
 use super::{Failure, print};
 use crate::code::git::head_state;
 use crate::config::Loaded;
-use crate::engines::duckdb::{Catalog, CatalogError};
+use crate::engines::duckdb::CatalogError;
 use crate::index::data_dir::DataDir;
-use crate::index::manifest::{CATALOG_FILE, Manifest, RootKind};
+use crate::index::manifest::{Manifest, RootKind};
+use crate::index::snapshot::open_catalog;
 
 #[derive(Args)]
 pub struct StatusArgs {
@@ -24,7 +25,7 @@ pub fn run(loaded: &Loaded, arguments: &StatusArgs) -> Result<(), Failure> {
     let checked = Manifest::open(&data.generation(&name)).map_err(|error| no_index(&error))?;
     let manifest = &checked.manifest;
     let damaged = |error: CatalogError| no_index(&format!("{name}: {error}; the index is damaged: run `spanloom index --rebuild`"));
-    let catalog = Catalog::open(&checked.folder.join(CATALOG_FILE)).map_err(damaged)?;
+    let catalog = open_catalog(&checked).map_err(damaged)?;
     let skipped = catalog.skipped_by_reason().map_err(damaged)?;
     let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
     // Whether HEAD has moved on since; a root without git can't tell, and no commit is that of a file of records.
@@ -43,7 +44,7 @@ pub fn run(loaded: &Loaded, arguments: &StatusArgs) -> Result<(), Failure> {
         let value = json!({
             "data_dir": data.path(), "generation": manifest.generation, "age_s": age_s, "bytes": bytes, "written_by": manifest.written_by,
             "counts": manifest.counts, "skipped": skipped.iter().map(|(reason, count)| json!({"reason": reason, "count": count})).collect::<Vec<_>>(),
-            "dense": manifest.dense, "warnings": manifest.warnings,
+            "base": manifest.base, "dense": manifest.dense, "warnings": manifest.warnings,
             "roots": roots.iter().map(|(root, moved, now)| json!({
                 "path": root.path, "kind": root.kind, "name": root.name, "commit": root.commit, "branch": root.branch, "dirty": root.dirty, "commit_now": now, "moved": moved,
             })).collect::<Vec<_>>(),
@@ -68,10 +69,28 @@ pub fn run(loaded: &Loaded, arguments: &StatusArgs) -> Result<(), Failure> {
     let reasons: Vec<String> = skipped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     out += &if reasons.is_empty() { "\n".to_owned() } else { format!(" ({})\n", reasons.join(", ")) };
     out += &format!("chunks      {}, {} with a vector\n", counts.chunks, counts.embedded);
+    out += &match &manifest.base {
+        Some(base) => format!(
+            "base        {} with {} chunks; since then {} added, {} removed ({:.1} %)\n",
+            base.generation,
+            base.chunks,
+            base.added,
+            base.removed,
+            100.0 * (base.added + base.removed) as f64 / base.chunks.max(1) as f64
+        ),
+        None => "base        none: written whole\n".to_owned(),
+    };
     out += &match &manifest.dense {
         Some(dense) => format!(
-            "vectors     {} ({}), dimension {}, FAISS {}, nprobe {}\n",
-            dense.model, dense.embedder, dense.index.dimension, dense.index.kind, dense.index.nprobe
+            "vectors     {} ({}), dimension {}, FAISS {}, nprobe {}; {} of {} in the secondary ({:.1} %)\n",
+            dense.model,
+            dense.embedder,
+            dense.index.dimension,
+            dense.index.kind,
+            dense.index.nprobe,
+            dense.secondary,
+            counts.embedded,
+            100.0 * dense.secondary as f64 / counts.embedded.max(1) as f64
         ),
         None => "vectors     none\n".to_owned(),
     };

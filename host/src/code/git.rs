@@ -4,7 +4,7 @@
 //! writes to the repository, runs a hook, a filter or a configured command, or contacts a remote.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Once;
@@ -32,19 +32,60 @@ const DATA_FOLDER: &str = ".spanloom";
 /// When `root` cannot be resolved, the repository cannot be opened, or an object it needs is
 /// missing or damaged.
 pub fn git_facts(root: &Path, paths: &[&str], limits: &GitLimits) -> Result<Option<GitFacts>, GitError> {
-    let Some(place) = Place::open(root)? else {
+    let Some(head) = head_state(root)? else {
         return Ok(None);
     };
-    let read = |source| GitError::Read { root: root.to_owned(), source };
-    let head = place.head_state().map_err(read)?;
-    let history = place.last_commits(paths, limits).map_err(read)?;
+    let history = last_commits(root, &head, paths, limits, None)?;
     Ok(Some(GitFacts {
         head_commit: head.commit,
         branch: head.branch,
         dirty: head.dirty,
         commits: history.commits,
-        unresolved: history.unresolved,
+        unresolved: history.unresolved.len(),
     }))
+}
+
+/// The commits of [`git_facts`] alone, seen from the commit in `head`. What an earlier walk `known`
+/// found holds for every path that reaches the commit where it began, so only newer commits are
+/// looked at; a walk that never gets there is a whole one.
+///
+/// # Errors
+/// As [`git_facts`]; also when the commit is gone, or `root` no longer in a work tree.
+pub fn last_commits(
+    root: &Path,
+    head: &HeadState,
+    paths: &[&str],
+    limits: &GitLimits,
+    known: Option<&KnownCommits>,
+) -> Result<History, GitError> {
+    let Some(head) = &head.commit else {
+        return Ok(History { is_lasting: true, ..History::default() });
+    };
+    let read = |source| GitError::Read { root: root.to_owned(), source };
+    let gone = || read(git2::Error::from_str("the work tree is gone"));
+    let place = Place::open(root)?.ok_or_else(gone)?;
+    place.last_commits(head, paths, limits, known).map_err(read)
+}
+
+/// What an earlier walk found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownCommits {
+    /// Where it began, 40 hex digits.
+    pub head: String,
+    /// By path relative to the root: its last commit, or `None` when it was not found within the
+    /// bounds. Paths that the walk did not look for are absent.
+    pub commits: HashMap<String, Option<FileCommit>>,
+}
+
+/// What a walk through history found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// As in [`GitFacts::commits`].
+    pub commits: BTreeMap<String, FileCommit>,
+    /// The paths that [`GitFacts::unresolved`] counts.
+    pub unresolved: BTreeSet<String>,
+    /// Whether it holds for as long as its commits exist: a shallow clone can be deepened.
+    pub is_lasting: bool,
 }
 
 /// Where HEAD stands, without history: costs one `git status` of `root`. `None` as in
@@ -178,21 +219,14 @@ impl Place {
         Ok(statuses.iter().any(|entry| counts(entry.path_bytes())))
     }
 
-    fn last_commits(&self, paths: &[&str], limits: &GitLimits) -> Result<History, git2::Error> {
-        let Some(head) = self.head_commit()? else {
-            return Ok(History::default());
-        };
+    fn last_commits(&self, head: &str, paths: &[&str], limits: &GitLimits, known: Option<&KnownCommits>) -> Result<History, git2::Error> {
+        let head = self.repository.find_commit(Oid::from_str(head)?)?;
         let mut trees = Trees::new(&self.repository);
         let mut pending = Pending::new(&self.prefix, paths);
         pending.keep_tracked(&mut trees, head.tree_id())?;
-        follow(&self.repository, &mut trees, head, pending, limits)
+        let history = follow(&self.repository, &mut trees, head, pending, (limits, known))?;
+        Ok(History { is_lasting: !self.repository.is_shallow(), ..history })
     }
-}
-
-#[derive(Default)]
-struct History {
-    commits: BTreeMap<String, FileCommit>,
-    unresolved: usize,
 }
 
 /// Follows every pending path from `head` back to the commit that gave it its present content.
@@ -202,15 +236,18 @@ struct History {
 /// simplification ("TREESAME", `git log`), so a merge counts only when it made a version of its
 /// own, and a side branch whose change was dropped does not count. Newest commits go first, so that
 /// paths from several branches meet again before an old commit is looked at; the order changes the
-/// cost, never the result (except which paths a too low `commits_max` leaves out).
+/// cost, never the result (except which paths a too low `commits_max` leaves out). Where a path goes
+/// from a commit depends on nothing before it, so at the commit where an earlier walk began its
+/// outcome is taken over.
 fn follow<'p>(
     repository: &Repository,
     trees: &mut Trees<'_>,
     head: Commit<'_>,
     pending: Pending<'p>,
-    limits: &GitLimits,
+    (limits, known): (&GitLimits, Option<&KnownCommits>),
 ) -> Result<History, git2::Error> {
     let mut history = History::default();
+    let known = known.and_then(|known| Some((Oid::from_str(&known.head).ok()?, &known.commits)));
     let mut waiting: HashMap<Oid, Pending<'p>> = HashMap::new();
     let mut order = BinaryHeap::new();
     if !pending.is_empty() {
@@ -222,8 +259,28 @@ fn follow<'p>(
         let Some(mut pending) = waiting.remove(&id) else {
             continue;
         };
+        if let Some((_, known)) = known.filter(|(head, _)| *head == id) {
+            pending.settle(&mut |path| match known.get(path) {
+                Some(Some(commit)) => {
+                    history.commits.insert(path.to_owned(), commit.clone());
+                    true
+                }
+                Some(None) => {
+                    history.unresolved.insert(path.to_owned());
+                    true
+                }
+                None => false,
+            });
+            if pending.is_empty() {
+                continue;
+            }
+        }
         if commits_seen == limits.commits_max {
-            history.unresolved = pending.len() + waiting.values().map(Pending::len).sum::<usize>();
+            for pending in std::iter::once(&pending).chain(waiting.values()) {
+                pending.for_each(&mut |path| {
+                    history.unresolved.insert(path.to_owned());
+                });
+            }
             break;
         }
         commits_seen += 1;
@@ -290,13 +347,18 @@ impl<'p> Pending<'p> {
         self.folders.is_empty() && self.files.is_empty()
     }
 
-    fn len(&self) -> usize {
-        self.files.len() + self.folders.values().map(Self::len).sum::<usize>()
-    }
-
     fn for_each(&self, visit: &mut impl FnMut(&'p str)) {
         self.files.values().for_each(|path| visit(path));
         self.folders.values().for_each(|folder| folder.for_each(visit));
+    }
+
+    /// Drops the paths for which `is_settled` says so.
+    fn settle(&mut self, is_settled: &mut impl FnMut(&'p str) -> bool) {
+        self.files.retain(|_, path| !is_settled(path));
+        self.folders.retain(|_, folder| {
+            folder.settle(is_settled);
+            !folder.is_empty()
+        });
     }
 
     /// Takes in paths that arrived at the same commit another way; the two sets are disjoint. Whole

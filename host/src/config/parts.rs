@@ -6,7 +6,7 @@ use super::Loaded;
 use super::schema::EmbeddingKind;
 use crate::code::git::GitLimits;
 use crate::http::HttpSettings;
-use crate::index::build::BuildSettings;
+use crate::index::build::{BuildSettings, UpdateLimits};
 use crate::index::chunk::ChunkLimits;
 use crate::index::data_dir::DataDir;
 use crate::index::scan::ScanLimits;
@@ -61,6 +61,7 @@ impl Loaded {
             },
             git: GitLimits { commits_max: index.commits_max },
             embedder: self.embedder(),
+            updates: UpdateLimits { chunks_min: index.update_chunks_min, percent_max: index.update_percent_max },
             rebuild,
         }
     }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::code::git::GitLimits;
 use crate::faults::Faults;
+use crate::index::build::UpdateLimits;
 use crate::index::chunk::ChunkLimits;
 use crate::index::scan::ScanLimits;
 use crate::models::lsa::LsaOptions;
@@ -106,11 +107,17 @@ pub struct IndexConfig {
     pub window_overlap: u32,
     /// Parsing one file in milliseconds, 10 to 60,000.
     pub parse_ms_max: u64,
+    /// Indexes of fewer chunks are always written whole, 0 to 10,000,000.
+    pub update_chunks_min: u64,
+    /// Chunks added and removed since an index was written whole, in percent of those it had,
+    /// up to which it is updated; 0 to 50.
+    pub update_percent_max: u64,
 }
 
 impl Default for IndexConfig {
     fn default() -> Self {
         let (scan, chunks, git) = (ScanLimits::default(), ChunkLimits::default(), GitLimits::default());
+        let updates = UpdateLimits::default();
         IndexConfig {
             file_bytes_max: scan.file_bytes_max,
             files_max: scan.files_max,
@@ -120,6 +127,8 @@ impl Default for IndexConfig {
             window_lines: chunks.window_lines,
             window_overlap: chunks.window_overlap,
             parse_ms_max: chunks.parse_time_max.as_millis() as u64,
+            update_chunks_min: updates.chunks_min,
+            update_percent_max: updates.percent_max,
         }
     }
 }

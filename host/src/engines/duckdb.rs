@@ -1,14 +1,17 @@
 //! DuckDB: the catalog of a generation. Written once, then opened read-only, so any
-//! number of processes may have it open. Run ledgers are read by [`list_runs`].
+//! number of processes may have it open. After an update it is two databases: the base,
+//! written whole once, has the chunks up to some id; the newer one has the later chunks
+//! and all files. Run ledgers are read by [`list_runs`].
 
 mod ledgers;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use duckdb::{AccessMode, Config, Connection, params, params_from_iter};
 
-use crate::index::catalog::{FileRow, NewChunk, SkippedRow};
+use crate::index::catalog::{ChunkSpan, FileRow, NewChunk, SkippedRow};
 use crate::index::role::Role;
 use crate::types::ChunkId;
 
@@ -27,10 +30,11 @@ const SCHEMA: &str = "
 CREATE TABLE files (
     file_id INTEGER NOT NULL, root INTEGER NOT NULL, path VARCHAR NOT NULL, language VARCHAR NOT NULL,
     size_bytes UBIGINT NOT NULL, modified_ns BIGINT NOT NULL, content_hash VARCHAR NOT NULL,
-    commit_id VARCHAR, commit_time_s BIGINT, fallback BOOLEAN NOT NULL, role VARCHAR NOT NULL, document VARCHAR
+    commit_id VARCHAR, commit_time_s BIGINT, fallback BOOLEAN NOT NULL, role VARCHAR NOT NULL, document VARCHAR,
+    first_chunk UBIGINT NOT NULL, chunks UINTEGER NOT NULL
 );
 CREATE TABLE chunks (
-    chunk_id UBIGINT PRIMARY KEY, file_id INTEGER NOT NULL, start_line INTEGER NOT NULL, end_line INTEGER NOT NULL,
+    chunk_id UBIGINT PRIMARY KEY, start_line INTEGER NOT NULL, end_line INTEGER NOT NULL,
     symbol VARCHAR, kind VARCHAR NOT NULL, definitions VARCHAR NOT NULL,
     comments VARCHAR NOT NULL, calls VARCHAR NOT NULL, text VARCHAR NOT NULL
 );
@@ -56,11 +60,13 @@ impl CatalogWriter {
         Ok(CatalogWriter { connection })
     }
 
+    /// Files, each with the ids of its chunks.
+    ///
     /// # Errors
     /// When the rows can't be written.
-    pub fn write_files(&self, files: &[FileRow]) -> Result<(), CatalogError> {
+    pub fn write_files<'a>(&self, files: impl Iterator<Item = (&'a FileRow, ChunkSpan)>) -> Result<(), CatalogError> {
         let mut appender = self.connection.appender("files")?;
-        for file in files {
+        for (file, span) in files {
             appender.append_row(params![
                 file.id as i32,
                 file.root as i32,
@@ -74,6 +80,8 @@ impl CatalogWriter {
                 file.fallback,
                 file.role.as_str(),
                 file.document,
+                span.first.0,
+                span.count,
             ])?;
         }
         Ok(appender.flush()?)
@@ -86,7 +94,6 @@ impl CatalogWriter {
         for chunk in chunks {
             appender.append_row(params![
                 chunk.id.0,
-                chunk.file as i32,
                 chunk.start_line as i32,
                 chunk.end_line as i32,
                 chunk.symbol,
@@ -123,9 +130,12 @@ impl CatalogWriter {
 
 /// A catalog that is only read.
 pub struct Catalog {
-    /// The database; new connections are cloned off it.
-    origin: Mutex<Connection>,
-    idle: Mutex<Vec<Connection>>,
+    /// Files, what was left out, and the chunks that the base doesn't have.
+    newer: Database,
+    /// With the first id that is not in it.
+    base: Option<(Database, ChunkId)>,
+    /// The chunks there are, and the file of each, by id. The base may have others.
+    spans: Vec<(ChunkSpan, u32)>,
 }
 
 /// What a hydration cost, for its span.
@@ -138,15 +148,32 @@ pub struct StatementFacts {
 
 /// Files are few and in memory: a join here would cost five times the look-up itself.
 const HYDRATE: &str =
-    "SELECT chunk_id, file_id, start_line, end_line, symbol, kind, definitions, comments, calls, text FROM chunks WHERE chunk_id IN (?, …)";
+    "SELECT chunk_id, start_line, end_line, symbol, kind, definitions, comments, calls, text FROM chunks WHERE chunk_id IN (?, …)";
 
 impl Catalog {
+    /// A catalog in one file.
+    ///
     /// # Errors
     /// When the file isn't there or isn't a catalog.
     pub fn open(path: &Path) -> Result<Catalog, CatalogError> {
-        let connection = Connection::open_with_flags(path, settings()?.access_mode(AccessMode::ReadOnly)?)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        Ok(Catalog { origin: Mutex::new(connection), idle: Mutex::new(Vec::new()) })
+        Catalog::open_with_base(path, None)
+    }
+
+    /// A catalog over a base: chunks before the given id are looked up there.
+    ///
+    /// # Errors
+    /// When a file isn't there or isn't a catalog.
+    pub fn open_with_base(path: &Path, base: Option<(&Path, ChunkId)>) -> Result<Catalog, CatalogError> {
+        let newer = Database::open(path)?;
+        let base = base.map(|(path, end)| Database::open(path).map(|database| (database, end))).transpose()?;
+        let spans = newer.with_connection(|connection| {
+            let mut statement =
+                connection.prepare("SELECT first_chunk, chunks, file_id FROM files WHERE chunks > 0 ORDER BY first_chunk")?;
+            let rows = statement
+                .query_map([], |row| Ok((ChunkSpan { first: ChunkId(row.get(0)?), count: row.get(1)? }, row.get::<_, i32>(2)? as u32)))?;
+            rows.collect()
+        })?;
+        Ok(Catalog { newer, base, spans })
     }
 
     /// The rows of chunks, in the order of `ids`; ids that are not there are left out.
@@ -154,32 +181,48 @@ impl Catalog {
     /// # Errors
     /// What DuckDB says.
     pub fn hydrate(&self, ids: &[ChunkId]) -> Result<(Vec<NewChunk>, StatementFacts), CatalogError> {
-        let facts = |bytes| StatementFacts { text: HYDRATE, bytes };
-        let Some(last) = ids.last() else { return Ok((Vec::new(), facts(0))) };
-        let padded = ids.len().div_ceil(ID_STEP) * ID_STEP;
-        let marks = vec!["?"; padded].join(", ");
-        let sql = HYDRATE.replace("?, …", &marks);
-        let parameters = ids.iter().chain(std::iter::repeat_n(last, padded - ids.len())).map(|id| id.0);
-        let rows = self.with_connection(|connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params_from_iter(parameters), chunk)?;
-            rows.collect::<Result<Vec<NewChunk>, _>>()
-        })?;
-        let mut by_id: std::collections::HashMap<ChunkId, NewChunk> = rows.into_iter().map(|row| (row.id, row)).collect();
-        Ok((ids.iter().filter_map(|id| by_id.remove(id)).collect(), facts(sql.len())))
+        let mut facts = StatementFacts { text: HYDRATE, bytes: 0 };
+        let mut rows = Vec::with_capacity(ids.len());
+        for (database, part) in self.places(ids) {
+            facts.bytes += database.chunks_by_id(&part, &mut rows)?;
+        }
+        let mut by_id: HashMap<ChunkId, NewChunk> = rows.into_iter().filter_map(|row| self.placed(row)).map(|row| (row.id, row)).collect();
+        Ok((ids.iter().filter_map(|id| by_id.remove(id)).collect(), facts))
     }
 
-    /// Every file, by id.
+    /// Which of the databases has which ids.
+    fn places(&self, ids: &[ChunkId]) -> Vec<(&Database, Vec<ChunkId>)> {
+        let base_end = self.base.as_ref().map_or(ChunkId(0), |(_, end)| *end);
+        let (older, newer): (Vec<ChunkId>, Vec<ChunkId>) = ids.iter().copied().partition(|id| *id < base_end);
+        let mut places = vec![(&self.newer, newer)];
+        places.extend(self.base.as_ref().map(|(database, _)| (database, older)));
+        places.retain(|(_, ids)| !ids.is_empty());
+        places
+    }
+
+    /// The chunk with its file; `None` for one that is gone.
+    fn placed(&self, chunk: NewChunk) -> Option<NewChunk> {
+        self.file_of(chunk.id).map(|file| NewChunk { file, ..chunk })
+    }
+
+    /// The file of a chunk that is there.
+    fn file_of(&self, id: ChunkId) -> Option<u32> {
+        let at = self.spans.partition_point(|(span, _)| span.first <= id).checked_sub(1)?;
+        let (span, file) = self.spans.get(at)?;
+        span.contains(id).then_some(*file)
+    }
+
+    /// Every file with the ids of its chunks, by file id.
     ///
     /// # Errors
     /// What DuckDB says.
-    pub fn files(&self) -> Result<Vec<FileRow>, CatalogError> {
-        self.with_connection(|connection| {
+    pub fn files(&self) -> Result<Vec<(FileRow, ChunkSpan)>, CatalogError> {
+        self.newer.with_connection(|connection| {
             let mut statement = connection.prepare(
-                "SELECT file_id, root, path, language, size_bytes, modified_ns, content_hash, commit_id, commit_time_s, fallback, role, document FROM files ORDER BY file_id",
+                "SELECT file_id, root, path, language, size_bytes, modified_ns, content_hash, commit_id, commit_time_s, fallback, role, document, first_chunk, chunks FROM files ORDER BY file_id",
             )?;
             let rows = statement.query_map([], |row| {
-                Ok(FileRow {
+                let file = FileRow {
                     id: row.get::<_, i32>(0)? as u32,
                     root: row.get::<_, i32>(1)? as u32,
                     path: row.get(2)?,
@@ -192,54 +235,61 @@ impl Catalog {
                     fallback: row.get(9)?,
                     role: Role::named(&row.get::<_, String>(10)?),
                     document: row.get(11)?,
-                })
+                };
+                Ok((file, ChunkSpan { first: ChunkId(row.get(12)?), count: row.get(13)? }))
             })?;
             rows.collect()
         })
     }
 
     /// (chunk, file) of every chunk, by chunk id.
-    ///
-    /// # Errors
-    /// What DuckDB says.
-    pub fn chunk_files(&self) -> Result<Vec<(ChunkId, u32)>, CatalogError> {
-        self.with_connection(|connection| {
-            let mut statement = connection.prepare("SELECT chunk_id, file_id FROM chunks ORDER BY chunk_id")?;
-            let rows = statement.query_map([], |row| Ok((ChunkId(row.get(0)?), row.get::<_, i32>(1)? as u32)))?;
-            rows.collect()
-        })
+    pub fn chunk_files(&self) -> Vec<(ChunkId, u32)> {
+        self.spans.iter().flat_map(|(span, file)| span.ids().map(move |id| (id, *file))).collect()
     }
 
-    /// Every chunk as it was written, by id; for building the next generation.
+    /// Every chunk as it was written, by id; for building the next generation whole.
     ///
     /// # Errors
     /// What DuckDB says.
     pub fn chunks(&self) -> Result<Vec<NewChunk>, CatalogError> {
-        self.with_connection(|connection| {
-            let mut statement = connection
-                .prepare("SELECT chunk_id, file_id, start_line, end_line, symbol, kind, definitions, comments, calls, text FROM chunks ORDER BY chunk_id")?;
-            let rows = statement.query_map([], chunk)?;
-            rows.collect()
-        })
+        let mut rows = Vec::new();
+        if let Some((database, _)) = &self.base {
+            database.all_chunks(&mut rows)?;
+        }
+        self.newer.all_chunks(&mut rows)?;
+        Ok(rows.into_iter().filter_map(|row| self.placed(row)).collect())
+    }
+
+    /// The chunks that the base doesn't have, by id; none when there is no base. For
+    /// building the next generation over the same base.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn chunks_beyond_base(&self) -> Result<Vec<NewChunk>, CatalogError> {
+        let mut rows = Vec::new();
+        if self.base.is_some() {
+            self.newer.all_chunks(&mut rows)?;
+        }
+        Ok(rows.into_iter().filter_map(|row| self.placed(row)).collect())
     }
 
     /// Calls `sink` with the id, the file, the names defined and the names called of every
-    /// chunk, file by file in the order of the lines. Headings of documents define nothing.
+    /// chunk, by id: file by file, in the order of the lines. Headings of documents define
+    /// nothing.
     ///
     /// # Errors
     /// What DuckDB says.
     pub fn names(&self, sink: &mut dyn FnMut(ChunkId, u32, &str, &str)) -> Result<(), CatalogError> {
-        self.with_connection(|connection| {
-            let mut statement = connection.prepare(
-                "SELECT chunk_id, file_id, CASE WHEN kind = 'section' THEN '' ELSE definitions END, calls FROM chunks ORDER BY file_id, start_line, chunk_id",
-            )?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let text = |at| row.get_ref(at)?.as_str().map_err(duckdb::Error::from);
-                sink(ChunkId(row.get(0)?), row.get::<_, i32>(1)? as u32, text(2)?, text(3)?);
+        // The ids of a file are in one run, in the order of its lines.
+        let mut with_file = |id, definitions: &str, calls: &str| {
+            if let Some(file) = self.file_of(id) {
+                sink(id, file, definitions, calls);
             }
-            Ok(())
-        })
+        };
+        if let Some((database, _)) = &self.base {
+            database.names(&mut with_file)?;
+        }
+        self.newer.names(&mut with_file)
     }
 
     /// Files left out, counted by reason, most frequent first.
@@ -247,11 +297,69 @@ impl Catalog {
     /// # Errors
     /// What DuckDB says.
     pub fn skipped_by_reason(&self) -> Result<Vec<(String, u64)>, CatalogError> {
-        self.with_connection(|connection| {
+        self.newer.with_connection(|connection| {
             let mut statement =
                 connection.prepare("SELECT reason, count(*) FROM skipped GROUP BY reason ORDER BY count(*) DESC, reason")?;
             let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
             rows.collect()
+        })
+    }
+}
+
+/// One file that is only read.
+struct Database {
+    /// The database; new connections are cloned off it.
+    origin: Mutex<Connection>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Database {
+    fn open(path: &Path) -> Result<Database, CatalogError> {
+        let connection = Connection::open_with_flags(path, settings()?.access_mode(AccessMode::ReadOnly)?)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        Ok(Database { origin: Mutex::new(connection), idle: Mutex::new(Vec::new()) })
+    }
+
+    /// Adds the rows of some ids, at least one, in any order; the bytes of the statement.
+    fn chunks_by_id(&self, ids: &[ChunkId], rows: &mut Vec<NewChunk>) -> Result<usize, CatalogError> {
+        let Some(last) = ids.last() else { return Ok(0) };
+        let padded = ids.len().div_ceil(ID_STEP) * ID_STEP;
+        let marks = vec!["?"; padded].join(", ");
+        let sql = HYDRATE.replace("?, …", &marks);
+        let parameters = ids.iter().chain(std::iter::repeat_n(last, padded - ids.len())).map(|id| id.0);
+        self.with_connection(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            for row in statement.query_map(params_from_iter(parameters), chunk)? {
+                rows.push(row?);
+            }
+            Ok(())
+        })?;
+        Ok(sql.len())
+    }
+
+    fn all_chunks(&self, rows: &mut Vec<NewChunk>) -> Result<(), CatalogError> {
+        self.with_connection(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT chunk_id, start_line, end_line, symbol, kind, definitions, comments, calls, text FROM chunks ORDER BY chunk_id",
+            )?;
+            for row in statement.query_map([], chunk)? {
+                rows.push(row?);
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `sink` with the id, the names defined and the names called of every chunk, by id.
+    fn names(&self, sink: &mut dyn FnMut(ChunkId, &str, &str)) -> Result<(), CatalogError> {
+        self.with_connection(|connection| {
+            let mut statement = connection
+                .prepare("SELECT chunk_id, CASE WHEN kind = 'section' THEN '' ELSE definitions END, calls FROM chunks ORDER BY chunk_id")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let text = |at| row.get_ref(at)?.as_str().map_err(duckdb::Error::from);
+                sink(ChunkId(row.get(0)?), text(1)?, text(2)?);
+            }
+            Ok(())
         })
     }
 
@@ -275,18 +383,19 @@ impl Catalog {
     }
 }
 
+/// A row of `HYDRATE`; its file is filled in by the catalog.
 fn chunk(row: &duckdb::Row<'_>) -> duckdb::Result<NewChunk> {
     Ok(NewChunk {
         id: ChunkId(row.get(0)?),
-        file: row.get::<_, i32>(1)? as u32,
-        start_line: row.get::<_, i32>(2)? as u32,
-        end_line: row.get::<_, i32>(3)? as u32,
-        symbol: row.get(4)?,
-        kind: row.get(5)?,
-        definitions: row.get(6)?,
-        comments: row.get(7)?,
-        calls: row.get(8)?,
-        text: row.get(9)?,
+        file: 0,
+        start_line: row.get::<_, i32>(1)? as u32,
+        end_line: row.get::<_, i32>(2)? as u32,
+        symbol: row.get(3)?,
+        kind: row.get(4)?,
+        definitions: row.get(5)?,
+        comments: row.get(6)?,
+        calls: row.get(7)?,
+        text: row.get(8)?,
     })
 }
 
@@ -308,11 +417,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn rows_come_back_as_they_went_in_and_in_the_order_asked() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("catalog.duckdb");
-        let file = |id: u32, path: &str| FileRow {
+    fn file(id: u32, path: &str) -> FileRow {
+        FileRow {
             id,
             root: 0,
             path: path.into(),
@@ -325,31 +431,48 @@ mod tests {
             fallback: id == 1,
             role: if id == 1 { Role::Test } else { Role::Source },
             document: (id == 1).then(|| "d1".into()),
-        };
-        let files = [file(0, "a.rs"), file(1, "ü \"'.rs")];
-        let chunks: Vec<NewChunk> = (0..100)
-            .map(|id| NewChunk {
-                id: ChunkId(id),
-                file: (id % 2) as u32,
-                start_line: 1,
-                end_line: 2,
-                symbol: (id % 3 == 0).then(|| format!("S::{id}")),
-                kind: "definition".into(),
-                definitions: "S".into(),
-                comments: "Says so.".into(),
-                calls: "f g".into(),
-                text: format!("text {id}\n"),
-            })
-            .collect();
-        let writer = CatalogWriter::create(&path).unwrap();
-        writer.write_files(&files).unwrap();
+        }
+    }
+
+    fn chunk(id: u64, file: u32) -> NewChunk {
+        NewChunk {
+            id: ChunkId(id),
+            file,
+            start_line: 1,
+            end_line: 2,
+            symbol: id.is_multiple_of(3).then(|| format!("S::{id}")),
+            kind: "definition".into(),
+            definitions: "S".into(),
+            comments: "Says so.".into(),
+            calls: "f g".into(),
+            text: format!("text {id}\n"),
+        }
+    }
+
+    fn span(first: u64, count: u32) -> ChunkSpan {
+        ChunkSpan { first: ChunkId(first), count }
+    }
+
+    fn write(path: &Path, files: &[(FileRow, ChunkSpan)], chunks: &[NewChunk]) {
+        let writer = CatalogWriter::create(path).unwrap();
+        writer.write_files(files.iter().map(|(file, span)| (file, *span))).unwrap();
         writer.write_chunks(chunks.iter()).unwrap();
         writer.write_skipped(&[SkippedRow { root: 0, path: "x".into(), reason: "binary".into(), detail: String::new() }]).unwrap();
         writer.finish().unwrap();
+    }
+
+    #[test]
+    fn rows_come_back_as_they_went_in_and_in_the_order_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.duckdb");
+        let files = [(file(0, "a.rs"), span(60, 40)), (file(1, "ü \"'.rs"), span(0, 60))];
+        let chunks: Vec<NewChunk> = (0..100).map(|id| chunk(id, u32::from(id < 60))).collect();
+        write(&path, &files, &chunks);
 
         let catalog = Catalog::open(&path).unwrap();
         assert_eq!(catalog.files().unwrap(), files);
         assert_eq!(catalog.chunks().unwrap(), chunks);
+        assert_eq!(catalog.chunks_beyond_base().unwrap(), []);
         assert_eq!(catalog.skipped_by_reason().unwrap(), [("binary".to_owned(), 1)]);
         let (rows, facts) = catalog.hydrate(&[ChunkId(99), ChunkId(3), ChunkId(12_345)]).unwrap();
         assert_eq!(rows.iter().map(|row| row.id.0).collect::<Vec<_>>(), [99, 3]);
@@ -358,10 +481,31 @@ mod tests {
         assert!(catalog.hydrate(&[]).unwrap().0.is_empty());
         let mut names = Vec::new();
         catalog.names(&mut |id, file, definitions, calls| names.push((id.0, file, format!("{definitions} | {calls}")))).unwrap();
-        assert_eq!(names[..2], [(0, 0, "S | f g".to_owned()), (2, 0, "S | f g".to_owned())]);
+        assert_eq!(names[59..61], [(59, 1, "S | f g".to_owned()), (60, 0, "S | f g".to_owned())]);
         assert_eq!((names.len(), names[99].0), (100, 99));
         // A second reader beside the first one.
-        assert_eq!(Catalog::open(&path).unwrap().chunk_files().unwrap().len(), 100);
+        assert_eq!(Catalog::open(&path).unwrap().chunk_files().len(), 100);
+    }
+
+    #[test]
+    fn a_base_gives_what_is_still_there_under_the_files_of_today() {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, newer) = (folder.path().join("base.duckdb"), folder.path().join("newer.duckdb"));
+        write(&base, &[(file(0, "a.rs"), span(0, 3)), (file(1, "b.rs"), span(3, 2))], &(0..5).map(|id| chunk(id, 9)).collect::<Vec<_>>());
+        // `a.rs` was written anew, `empty.rs` has no chunks, and `b.rs` has another place.
+        let files = [(file(0, "empty.rs"), span(7, 0)), (file(1, "a.rs"), span(5, 2)), (file(2, "b.rs"), span(3, 2))];
+        write(&newer, &files, &[chunk(5, 0), chunk(6, 0)]);
+        let catalog = Catalog::open_with_base(&newer, Some((&base, ChunkId(5)))).unwrap();
+        let wanted = [chunk(3, 2), chunk(4, 2), chunk(5, 1), chunk(6, 1)];
+        assert_eq!(catalog.files().unwrap(), files);
+        assert_eq!(catalog.chunks().unwrap(), wanted);
+        assert_eq!(catalog.chunks_beyond_base().unwrap(), wanted[2..]);
+        assert_eq!(catalog.chunk_files(), wanted.each_ref().map(|chunk| (chunk.id, chunk.file)));
+        let mut names = Vec::new();
+        catalog.names(&mut |id, file, _, _| names.push((id, file))).unwrap();
+        assert_eq!(names, catalog.chunk_files());
+        let rows = catalog.hydrate(&[6, 0, 3, 7, 4].map(ChunkId)).unwrap().0;
+        assert_eq!(rows, [chunk(6, 1), chunk(3, 2), chunk(4, 2)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::ptr;
 
 use faiss::index::{IndexImpl, index_factory};
-use faiss::{Index, MetricType};
+use faiss::{Idx, Index, MetricType};
 use faiss_sys as ffi;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +107,20 @@ impl VectorIndex {
 
     pub fn info(&self) -> &VectorIndexInfo {
         &self.info
+    }
+
+    /// All vectors, row-major, as they were given. `None` when the index is quantized and
+    /// only has something near them.
+    ///
+    /// # Errors
+    /// When FAISS refuses.
+    pub fn vectors(&self) -> Result<Option<Vec<f32>>, FaissError> {
+        if !self.info.kind.ends_with("Flat") {
+            return Ok(None);
+        }
+        let mut vectors = vec![0.0; self.info.rows * self.info.dimension];
+        self.inner.reconstruct_n(Idx::new(0), self.info.rows, &mut vectors)?;
+        Ok(Some(vectors))
     }
 
     /// The `k` rows nearest to `query`, best first: (row, inner product). Fewer when
@@ -265,6 +279,7 @@ mod tests {
         let (dimension, vectors) = (32, clustered(2_000, 32));
         let index = VectorIndex::build(&vectors, dimension).unwrap();
         assert_eq!(index.info().kind, "Flat");
+        assert_eq!(index.vectors().unwrap().unwrap(), vectors);
         let every_third: Vec<u8> =
             (0..250).map(|byte| (0..8).filter(|bit| (byte * 8 + bit) % 3 == 0).map(|bit| 1_u8 << bit).sum()).collect();
         for query in vectors.chunks(dimension).step_by(97) {
@@ -291,6 +306,8 @@ mod tests {
             wanted += exact.len();
         }
         assert!(found as f64 >= 0.95 * wanted as f64, "{found} of {wanted}");
+        // Also over many lists, vectors come back as they went in.
+        assert_eq!(index.vectors().unwrap().unwrap(), vectors);
     }
 
     #[test]

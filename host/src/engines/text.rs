@@ -8,10 +8,10 @@ mod opened;
 mod postings;
 mod rank;
 mod schema;
+mod update;
 mod write;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,7 @@ use opened::Opened;
 use schema::{FIELDS, Kind};
 
 pub use opened::TERMS_MAX;
+pub use update::{update, update_files};
 pub use write::{FileDocument, TextDocument, build, build_files};
 
 /// Terms that a prefix stands for at most, the most frequent first.
@@ -221,32 +222,19 @@ impl FileIndex {
         Opened::open(Kind::Files, folder).map(FileIndex)
     }
 
-    /// The `depth` best files for any of the terms, with the default settings; see
-    /// [`FileIndex::search`].
+    /// The `depth` best files by their first chunk, best first, equal scores by its id;
+    /// scored as [`TextIndex::search`] scores chunks. `admits` decides by that id. Phrases
+    /// are left aside.
     ///
     /// # Errors
     /// What tantivy says.
-    pub fn best_files(
-        &self,
-        terms: &[String],
-        depth: usize,
-        admitted: Option<Arc<dyn Fn(u64) -> bool + Send + Sync>>,
-    ) -> Result<Vec<(u32, f32)>, TextError> {
-        self.search(&TextQuery::of(terms), depth, admitted.as_deref())
-    }
-
-    /// The `depth` best files by their number in the catalog, best first, equal scores by
-    /// number; scored as [`TextIndex::search`] scores chunks. Phrases are left aside.
-    ///
-    /// # Errors
-    /// What tantivy says.
-    pub fn search(&self, query: &TextQuery, depth: usize, admits: Option<&Admits>) -> Result<Vec<(u32, f32)>, TextError> {
+    pub fn search(&self, query: &TextQuery, depth: usize, admits: Option<&Admits>) -> Result<Vec<(ChunkId, f32)>, TextError> {
         let rows = if query.phrases.is_empty() {
             self.0.search(query, depth, admits)?
         } else {
             self.0.search(&TextQuery { phrases: Vec::new(), ..query.clone() }, depth, admits)?
         };
-        Ok(rows.into_iter().filter_map(|(file, score)| Some((u32::try_from(file).ok()?, score))).collect())
+        Ok(rows.into_iter().map(|(first, score)| (ChunkId(first), score)).collect())
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::code::git::GitLimits;
-use crate::index::build::{BuildSettings, Sources, build};
+use crate::index::build::{BuildSettings, Sources, UpdateLimits, build};
 use crate::index::chunk::ChunkLimits;
 use crate::index::data_dir::DataDir;
 use crate::index::scan::ScanLimits;
@@ -35,6 +35,7 @@ impl Index {
             chunks: ChunkLimits::default(),
             git: GitLimits::default(),
             embedder: EmbedderSettings::Off,
+            updates: UpdateLimits::default(),
             rebuild: false,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -1,34 +1,35 @@
 //! Builds a generation: scan → read → git → catalog, text and vectors → manifest →
-//! switch.
+//! switch. Where little has changed, the parts are those of the last one, brought up to date
+//! (`update.rs`).
 
-use std::collections::HashMap;
-use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
-use super::catalog::{FileRow, NewChunk};
 use super::chunk::{ChunkLimits, Language};
-use super::data_dir::{DataDir, DataDirError};
+use super::data_dir::{BuildLock, DataDir, DataDirError};
+use super::dense::{ChunkSet, VectorRows, stored_vectors};
 use super::documents::{DocumentsError, DocumentsFile, RecordRules, check_files};
-use super::manifest::{
-    CATALOG_FILE, CheckedManifest, Counts, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FILES_FOLDER, FORMAT, LSA_FILE, Manifest, RootInfo,
-    RootKind, STANDINGS_FILE, TEXT_FOLDER,
-};
+use super::link::LinkError;
+use super::manifest::{Counts, DenseInfo, FORMAT, Manifest, RootInfo};
+use super::previous::Before;
 use super::read::{Previous, Reading, RecordFiles, read_all, read_records};
+use super::roots::{ask_git, describe_roots};
 use super::scan::{ScanError, ScanLimits, scan};
-use super::standing::Standings;
+use super::snapshot::OpenError;
 use super::tokenize::TOKENIZER_VERSION;
-use crate::code::git::{GitLimits, git_facts};
-use crate::engines::duckdb::{Catalog, CatalogError, CatalogWriter};
-use crate::engines::faiss::{FaissError, VectorIndex};
-use crate::engines::text::{self, FileDocument, TextDocument, TextError};
-use crate::models::builtin::BuiltinEmbedder;
-use crate::models::vllm::VllmEmbedder;
-use crate::models::{Embedder, EmbedderSettings};
+use super::update::{plan, write_update};
+use super::whole::write_parts;
+use crate::code::git::GitLimits;
+use crate::engines::duckdb::CatalogError;
+use crate::engines::faiss::FaissError;
+use crate::engines::text::TextError;
+use crate::models::EmbedderSettings;
 use crate::types::ChunkId;
+
+pub use super::update::UpdateLimits;
 
 /// Bytes of a record's title; longer ones are texts.
 const TITLE_BYTES_MAX: usize = 1_000;
@@ -50,6 +51,7 @@ pub struct BuildSettings {
     pub chunks: ChunkLimits,
     pub git: GitLimits,
     pub embedder: EmbedderSettings,
+    pub updates: UpdateLimits,
     /// Build anew also when nothing changed, and take nothing over.
     pub rebuild: bool,
 }
@@ -79,8 +81,17 @@ pub struct BuildReport {
     pub built: bool,
     pub files_read: u64,
     pub files_kept: u64,
+    pub chunks: ChunkChanges,
     /// Files of a language with a grammar that were cut into windows.
     pub fallbacks: u64,
+}
+
+/// How the chunks compare with those of the last generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChunkChanges {
+    pub kept: u64,
+    pub added: u64,
+    pub removed: u64,
 }
 
 /// Why no generation was built. The one before goes on serving.
@@ -98,8 +109,27 @@ pub enum BuildError {
     Text(#[from] TextError),
     #[error(transparent)]
     Faiss(#[from] FaissError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Of the last generation, in words.
+    #[error("{0}")]
+    Last(String),
     #[error("{path}: {error}")]
     Io { path: PathBuf, error: std::io::Error },
+}
+
+impl From<LinkError> for BuildError {
+    fn from(LinkError { path, error }: LinkError) -> Self {
+        BuildError::Io { path, error }
+    }
+}
+
+/// What every step of a build is given.
+pub(super) struct Job<'a> {
+    pub settings: &'a BuildSettings,
+    /// Of remote embedders.
+    pub runtime: &'a tokio::runtime::Handle,
+    pub progress: &'a Progress<'a>,
 }
 
 /// Brings the index of a data directory up to date with its sources: folders are the first roots, in their order,
@@ -115,24 +145,139 @@ pub fn build(
     progress: &Progress,
 ) -> Result<BuildReport, BuildError> {
     let lock = data.lock()?;
-    let started = SystemTime::now();
-    let documents = check_files(&sources.documents)?;
-    let scanned = scan(&sources.folders, &settings.scan, &|done| progress(Phase::Scan, done, 0))?;
-    let roots = absolute(&sources.folders)?;
-    let shape = settings_text(settings);
+    let job = Job { settings, runtime, progress };
     // An index that can't be read is no loss here: this build replaces it.
     let found = data.current().ok().and_then(|name| Manifest::open(&data.generation(&name)).ok());
     let next_chunk_id = found.as_ref().map_or(0, |found| found.manifest.next_chunk_id);
-    let before = found.filter(|_| !settings.rebuild);
-    let known = before.as_ref().filter(|before| before.manifest.settings == shape).map(previous);
-    let previous = match known {
-        Some(Ok(previous)) => previous,
-        Some(Err(error)) => {
-            tracing::warn!(%error, "the last index can't be read; every file is read anew");
-            Previous::default()
+    let shape = settings_text(settings);
+    let before = found.filter(|found| !settings.rebuild && found.manifest.settings == shape).map(Before::open);
+    let before = before.and_then(|before| before.map_err(|error| not_taken_over(&error)).ok());
+    if let Some(before) = before {
+        match build_on(data, &lock, sources, Some(&before), next_chunk_id, &job) {
+            // What can be wrong with a build from nothing is told by that.
+            Err(error) if !matches!(error, BuildError::Scan(_) | BuildError::Documents(_) | BuildError::DataDir(_)) => {
+                not_taken_over(&error)
+            }
+            outcome => return outcome,
         }
-        None => Previous::default(),
+    }
+    build_on(data, &lock, sources, None, next_chunk_id, &job)
+}
+
+fn not_taken_over(error: &dyn std::fmt::Display) {
+    tracing::warn!(%error, "the last index can't be built upon; every file is read anew");
+}
+
+/// Builds on the last generation, or on none.
+fn build_on(
+    data: &DataDir,
+    lock: &BuildLock,
+    sources: &Sources,
+    before: Option<&Before>,
+    next_chunk_id: u64,
+    job: &Job,
+) -> Result<BuildReport, BuildError> {
+    let (settings, progress) = (job.settings, job.progress);
+    let started = SystemTime::now();
+    let (sender, scanned) = std::sync::mpsc::channel();
+    let (read, asked) = std::thread::scope(|scope| {
+        // The work tree's state takes git about as long as the reading takes.
+        let asked = scope.spawn(move || ask_git(&sources.folders, scanned, &settings.git));
+        let read = read_sources(sources, before, next_chunk_id, job, sender);
+        (read, asked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let Sought { roots, documents, mut reading, said } = read?;
+    let mut warnings = said.clone();
+    progress(Phase::Git, 0, roots.len());
+    let infos = describe_roots(&roots, &documents, asked, before, &mut reading, &settings.git, &mut warnings);
+    let fallbacks = reading.files.iter().filter(|file| file.row.fallback).count() as u64;
+    if fallbacks > 0 {
+        warnings.push(format!("{fallbacks} files did not parse and were cut into windows of lines"));
+    }
+    let shape = settings_text(settings);
+    let fingerprint = fingerprint(&shape, &infos, &reading, &said);
+    let report = |manifest, built, reading: &Reading| BuildReport {
+        manifest,
+        built,
+        files_read: reading.files.iter().filter(|file| !file.kept).count() as u64,
+        files_kept: reading.files.iter().filter(|file| file.kept).count() as u64,
+        chunks: changes(before, reading),
+        fallbacks,
     };
+    let same = before.map(Before::manifest).filter(|last| last.fingerprint == fingerprint && is_complete(last, settings));
+    if let Some(same) = same {
+        return Ok(report(same.clone(), false, &reading));
+    }
+    let (folder, name) = data.begin(lock)?;
+    let planned = before.and_then(|before| Some((before, plan(before, &infos, &reading, settings)?)));
+    let parts = match planned {
+        Some(planned) => write_update(&folder, planned, &infos, &mut reading, job, &mut warnings)?,
+        None => {
+            if let Some(before) = before {
+                before.fill(&mut reading, before.catalog.chunks()?, ChunkId(0)).map_err(BuildError::Last)?;
+            }
+            let stored = before.map_or_else(Default::default, |before| vectors_to_keep(before, &infos, &reading, settings));
+            write_parts(&folder, &infos, &reading, stored, job, &mut warnings)?
+        }
+    };
+    progress(Phase::Publish, 0, 1);
+    let manifest = Manifest {
+        format: FORMAT,
+        generation: name.clone(),
+        written_by: format!("spanloom {}", env!("CARGO_PKG_VERSION")),
+        created_s: started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64),
+        roots: infos,
+        settings: shape,
+        fingerprint,
+        counts: Counts {
+            files: reading.files.len() as u64,
+            documents: reading.files.iter().filter(|file| file.row.document.is_some()).count() as u64,
+            skipped: reading.skipped.len() as u64,
+            chunks: parts.chunks as u64,
+            embedded: parts.dense.as_ref().map_or(0, DenseInfo::searched) as u64,
+        },
+        next_chunk_id: reading.next_chunk_id,
+        base: parts.base,
+        dense: parts.dense,
+        warnings,
+        files: Default::default(),
+    };
+    let linked_from = before.map(|before| &before.checked);
+    let manifest = manifest.write(&folder, linked_from).map_err(|error| BuildError::Io { path: folder.clone(), error })?;
+    data.publish(lock, &folder, &name)?;
+    progress(Phase::Publish, 1, 1);
+    Ok(report(manifest, true, &reading))
+}
+
+/// What the sources have.
+struct Sought {
+    /// The folders as absolute paths; files of records are the roots after them.
+    roots: Vec<PathBuf>,
+    documents: Vec<DocumentsFile>,
+    reading: Reading,
+    /// What is to be said about files of records.
+    said: Vec<String>,
+}
+
+/// Scans and reads. Tells what was scanned of the folders when there is no generation
+/// before, whose files would be enough to know.
+fn read_sources(
+    sources: &Sources,
+    before: Option<&Before>,
+    next_chunk_id: u64,
+    job: &Job,
+    tell: Sender<Vec<(usize, String)>>,
+) -> Result<Sought, BuildError> {
+    let (settings, progress) = (job.settings, job.progress);
+    let documents = check_files(&sources.documents)?;
+    let scanned = scan(&sources.folders, &settings.scan, &|done| progress(Phase::Scan, done, 0))?;
+    if before.is_none() {
+        // Nobody listens any more when git had nothing to say.
+        let _ = tell.send(scanned.files.iter().map(|file| (file.root, file.path.clone())).collect());
+    }
+    drop(tell);
+    let roots = absolute(&sources.folders)?;
+    let previous = before.map_or_else(Previous::default, Before::known);
     let mut previous = Previous { next_chunk_id, ..previous };
     let known_records = std::mem::take(&mut previous.records);
     let total = scanned.files.len();
@@ -142,51 +287,13 @@ pub fn build(
     let rules = record_rules(sources, settings);
     let records = RecordFiles { files: &documents, first_root: roots.len(), rules: &rules, limits: &settings.chunks };
     let said = read_records(&mut reading, &records, known_records, &|done| progress(Phase::Read, total + done, 0))?;
-    let mut warnings = said.clone();
-    progress(Phase::Git, 0, roots.len());
-    let infos = describe_roots(&roots, &documents, &mut reading, &settings.git, &mut warnings);
-    let fallbacks = reading.files.iter().filter(|file| file.row.fallback).count() as u64;
-    if fallbacks > 0 {
-        warnings.push(format!("{fallbacks} files did not parse and were cut into windows of lines"));
-    }
-    let fingerprint = fingerprint(&shape, &infos, &reading, &said);
-    let report = |manifest, built| BuildReport {
-        manifest,
-        built,
-        files_read: reading.files.iter().filter(|file| !file.kept).count() as u64,
-        files_kept: reading.files.iter().filter(|file| file.kept).count() as u64,
-        fallbacks,
-    };
-    if let Some(before) = before.filter(|before| before.manifest.fingerprint == fingerprint && is_complete(&before.manifest, settings)) {
-        return Ok(report(before.manifest, false));
-    }
-    let (folder, name) = data.begin(&lock)?;
-    let parts = write_parts(&folder, &infos, &reading, settings, runtime, progress, &mut warnings)?;
-    progress(Phase::Publish, 0, 1);
-    let manifest = Manifest {
-        format: FORMAT,
-        generation: name.clone(),
-        written_by: format!("spanloom {}", env!("CARGO_PKG_VERSION")),
-        created_s: started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64),
-        roots: infos.clone(),
-        settings: shape.clone(),
-        fingerprint: fingerprint.clone(),
-        counts: Counts {
-            files: reading.files.len() as u64,
-            documents: reading.files.iter().filter(|file| file.row.document.is_some()).count() as u64,
-            skipped: reading.skipped.len() as u64,
-            chunks: parts.chunks as u64,
-            embedded: parts.dense.as_ref().map_or(0, |dense| dense.index.rows as u64),
-        },
-        next_chunk_id: reading.next_chunk_id,
-        dense: parts.dense,
-        warnings,
-        files: Default::default(),
-    };
-    let manifest = manifest.write(&folder).map_err(|error| BuildError::Io { path: folder.clone(), error })?;
-    data.publish(&lock, &folder, &name)?;
-    progress(Phase::Publish, 1, 1);
-    Ok(report(manifest, true))
+    Ok(Sought { roots, documents, reading, said })
+}
+
+fn changes(before: Option<&Before>, reading: &Reading) -> ChunkChanges {
+    let count = |kept: bool| reading.files.iter().filter(|file| file.kept == kept).map(|file| u64::from(file.span.count)).sum();
+    let kept: u64 = count(true);
+    ChunkChanges { kept, added: count(false), removed: before.map_or(0, |before| before.manifest().counts.chunks.saturating_sub(kept)) }
 }
 
 fn absolute(roots: &[PathBuf]) -> Result<Vec<PathBuf>, BuildError> {
@@ -217,106 +324,26 @@ fn settings_text(settings: &BuildSettings) -> String {
     )
 }
 
-/// Whether a generation has all that the settings ask for: one made while the
+/// Whether a generation has all that its settings ask for: one made while the
 /// embedding server was down has not.
 fn is_complete(manifest: &Manifest, settings: &BuildSettings) -> bool {
-    manifest.dense.is_some() || !matches!(settings.embedder, EmbedderSettings::Vllm(_))
+    !matches!(settings.embedder, EmbedderSettings::Vllm(_)) || manifest.dense.as_ref().is_some_and(|dense| dense.pending == 0)
 }
 
-fn previous(before: &CheckedManifest) -> Result<Previous, CatalogError> {
-    let catalog = Catalog::open(&before.folder.join(CATALOG_FILE))?;
-    let mut chunks: HashMap<u32, Vec<NewChunk>> = HashMap::new();
-    for chunk in catalog.chunks()? {
-        chunks.entry(chunk.file).or_default().push(chunk);
-    }
-    let (mut files, mut records) = (HashMap::new(), HashMap::new());
-    for file in catalog.files()? {
-        let Some(root) = before.manifest.roots.get(file.root as usize) else { continue };
-        let root = root.path.to_string_lossy().into_owned();
-        let chunks = chunks.remove(&file.id).unwrap_or_default();
-        match &file.document {
-            Some(id) => records.insert((root, id.clone()), (file, chunks)),
-            None => files.insert((root, file.path.clone()), (file, chunks)),
-        };
-    }
-    Ok(Previous {
-        files,
-        records,
-        created_ns: before.manifest.created_s.saturating_mul(1_000_000_000),
-        next_chunk_id: before.manifest.next_chunk_id,
+/// Vectors of a model that is asked for over the network, so that a build that writes
+/// everything anew asks for new ones only. None where they can't be had.
+fn vectors_to_keep(before: &Before, roots: &[RootInfo], reading: &Reading, settings: &BuildSettings) -> VectorRows {
+    let last = before.manifest();
+    // Paths are embedded as clients see them.
+    let (EmbedderSettings::Vllm(_), Some(info), true) = (&settings.embedder, &last.dense, before.has_roots(roots)) else {
+        return VectorRows::default();
+    };
+    let moved = before.moved(reading);
+    let kept = ChunkSet::of(reading.files.iter().filter(|file| file.kept && !moved.contains(&file.span.first)).map(|file| file.span));
+    stored_vectors(&before.checked.folder, info, &|id| kept.contains(id)).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the last index's vectors can't be read; every chunk is embedded anew");
+        VectorRows::default()
     })
-}
-
-/// Puts each file's last commit into its row. Without git, or when its facts can't be
-/// had, files have no commit and a warning says so. Git is not asked about records.
-fn describe_roots(
-    roots: &[PathBuf],
-    documents: &[DocumentsFile],
-    reading: &mut Reading,
-    limits: &GitLimits,
-    warnings: &mut Vec<String>,
-) -> Vec<RootInfo> {
-    let mut names = root_names(roots.iter().chain(documents.iter().map(|file| &file.path)));
-    let of_documents = names.split_off(roots.len());
-    let bare = |path: &Path, kind, name| RootInfo { path: path.to_owned(), kind, name, commit: None, branch: None, dirty: false };
-    let records = documents.iter().zip(of_documents).map(|(file, name)| bare(&file.path, RootKind::Documents, name));
-    roots
-        .iter()
-        .zip(names)
-        .enumerate()
-        .map(|(number, (root, name))| {
-            let mut info = bare(root, RootKind::Folder, name);
-            let paths: Vec<&str> =
-                reading.files.iter().filter(|file| file.row.root == number as u32).map(|file| file.row.path.as_str()).collect();
-            let facts = match git_facts(root, &paths, limits) {
-                Ok(Some(facts)) => facts,
-                Ok(None) => return info,
-                Err(error) => {
-                    warnings.push(format!("no git facts for {}: {}", root.display(), chain(&error)));
-                    return info;
-                }
-            };
-            if facts.unresolved > 0 {
-                warnings.push(format!(
-                    "{} files of {} were last changed more than {} commits ago; their commit is not known",
-                    facts.unresolved,
-                    root.display(),
-                    limits.commits_max
-                ));
-            }
-            for file in reading.files.iter_mut().filter(|file| file.row.root == number as u32) {
-                let commit = facts.commits.get(&file.row.path);
-                file.row.commit = commit.map(|commit| commit.commit.clone());
-                file.row.commit_time_s = commit.map(|commit| commit.time_s);
-            }
-            (info.commit, info.branch, info.dirty) = (facts.head_commit, facts.branch, facts.dirty);
-            info
-        })
-        .chain(records)
-        .collect()
-}
-
-/// The last part of each root's path, made different where two are the same.
-fn root_names<'a>(roots: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for root in roots {
-        let base = root.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
-        let mut name = base.clone();
-        let mut number = 2;
-        while names.contains(&name) {
-            name = format!("{base}-{number}");
-            number += 1;
-        }
-        names.push(name);
-    }
-    names
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }
 
 /// `said` is what is to be said about files of records.
@@ -351,177 +378,10 @@ fn fingerprint(settings: &str, roots: &[RootInfo], reading: &Reading, said: &[St
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-struct Parts {
-    chunks: usize,
-    dense: Option<DenseInfo>,
-}
-
-/// Writes catalog, text index and vectors, the first two beside the third.
-fn write_parts(
-    folder: &Path,
-    roots: &[RootInfo],
-    reading: &Reading,
-    settings: &BuildSettings,
-    runtime: &tokio::runtime::Handle,
-    progress: &Progress,
-    warnings: &mut Vec<String>,
-) -> Result<Parts, BuildError> {
-    let chunks: Vec<(&FileRow, &NewChunk)> =
-        reading.files.iter().flat_map(|file| file.chunks.iter().map(move |chunk| (&file.row, chunk))).collect();
-    let paths: Vec<String> = reading.files.iter().map(|file| display_path(roots, file.row.root, &file.row.path)).collect();
-    let catalog = || -> Result<(), BuildError> {
-        progress(Phase::Catalog, 0, chunks.len());
-        let writer = CatalogWriter::create(&folder.join(CATALOG_FILE))?;
-        let files: Vec<FileRow> = reading.files.iter().map(|file| file.row.clone()).collect();
-        writer.write_files(&files)?;
-        // By id, so that an id's rows are found without reading the others.
-        let mut by_id: Vec<&NewChunk> = chunks.iter().map(|(_, chunk)| *chunk).collect();
-        by_id.sort_by_key(|chunk| chunk.id);
-        writer.write_chunks(by_id.into_iter())?;
-        writer.write_skipped(&reading.skipped)?;
-        writer.finish()?;
-        let path = folder.join(STANDINGS_FILE);
-        let standings = Standings::count(&Catalog::open(&folder.join(CATALOG_FILE))?)?;
-        standings.write(&path).map_err(|error| BuildError::Io { path, error })?;
-        progress(Phase::Catalog, chunks.len(), chunks.len());
-        Ok(())
-    };
-    let text_index = || -> Result<(), BuildError> {
-        let target = folder.join(TEXT_FOLDER);
-        std::fs::create_dir_all(&target).map_err(|error| BuildError::Io { path: target.clone(), error })?;
-        let names: Vec<String> =
-            chunks.iter().map(|(_, chunk)| format!("{} {}", chunk.symbol.as_deref().unwrap_or_default(), chunk.definitions)).collect();
-        let documents = chunks.iter().zip(&names).map(|((file, chunk), names)| TextDocument {
-            id: chunk.id,
-            text: &chunk.text,
-            names,
-            path: &paths[file.id as usize],
-            comments: &chunk.comments,
-        });
-        text::build(&target, documents, &|done| progress(Phase::Text, done, chunks.len()))?;
-        Ok(())
-    };
-    let files_index = || write_files(folder, reading, &paths);
-    let (written, dense) = std::thread::scope(|scope| {
-        let others = scope.spawn(|| text_index().and_then(|()| files_index()).and_then(|()| catalog()));
-        let dense = write_dense(folder, &chunks, &paths, &settings.embedder, runtime, progress, warnings);
-        // A panic in the thread goes on in this one.
-        (others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), dense)
-    });
-    written?;
-    Ok(Parts { chunks: chunks.len(), dense: dense? })
-}
-
-/// Writes the index of whole files. A file without chunks is not in it.
-fn write_files(folder: &Path, reading: &Reading, paths: &[String]) -> Result<(), BuildError> {
-    let target = folder.join(FILES_FOLDER);
-    std::fs::create_dir_all(&target).map_err(|error| BuildError::Io { path: target.clone(), error })?;
-    let joined = |chunks: &[NewChunk], part: &dyn Fn(&NewChunk) -> String| chunks.iter().map(part).collect::<Vec<_>>().join("\n");
-    let names = |chunk: &NewChunk| format!("{} {}", chunk.symbol.as_deref().unwrap_or_default(), chunk.definitions);
-    let documents = reading.files.iter().filter(|file| !file.chunks.is_empty()).map(|file| FileDocument {
-        file: file.row.id,
-        text: joined(&file.chunks, &|chunk| chunk.text.clone()),
-        names: joined(&file.chunks, &names),
-        path: &paths[file.row.id as usize],
-        comments: joined(&file.chunks, &|chunk| chunk.comments.clone()),
-    });
-    text::build_files(&target, documents)?;
-    Ok(())
-}
-
 /// What a client sees of a path: with the root's name when there are several.
 pub fn display_path(roots: &[RootInfo], root: u32, path: &str) -> String {
     match roots.get(root as usize) {
         Some(info) if roots.len() > 1 => format!("{}/{path}", info.name),
         _ => path.to_owned(),
     }
-}
-
-/// What is embedded of a chunk: what it defines and says in comments counts twice.
-fn passage(path: &str, chunk: &NewChunk) -> String {
-    format!("{path}\n{}\n{} {}\n{}", chunk.text, chunk.symbol.as_deref().unwrap_or_default(), chunk.definitions, chunk.comments)
-}
-
-/// Embeds every chunk and writes the vector index. An embedder that has nothing to
-/// learn from, or doesn't answer, leaves the generation without vectors, and a
-/// warning.
-fn write_dense(
-    folder: &Path,
-    chunks: &[(&FileRow, &NewChunk)],
-    paths: &[String],
-    settings: &EmbedderSettings,
-    runtime: &tokio::runtime::Handle,
-    progress: &Progress,
-    warnings: &mut Vec<String>,
-) -> Result<Option<DenseInfo>, BuildError> {
-    if chunks.is_empty() || matches!(settings, EmbedderSettings::Off) {
-        return Ok(None);
-    }
-    let passages: Vec<String> = chunks.iter().map(|(file, chunk)| passage(&paths[file.id as usize], chunk)).collect();
-    let passages: Vec<&str> = passages.iter().map(String::as_str).collect();
-    let io = |path: &Path, error: std::io::Error| BuildError::Io { path: path.into(), error };
-    let dense = folder.join("dense");
-    std::fs::create_dir_all(&dense).map_err(|error| io(&dense, error))?;
-    let embedder: Box<dyn Embedder> = match settings {
-        EmbedderSettings::Off => return Ok(None),
-        EmbedderSettings::Builtin(options) => {
-            progress(Phase::Train, 0, passages.len());
-            let builtin = match BuiltinEmbedder::train(&passages, options) {
-                Ok(builtin) => builtin,
-                Err(error) => {
-                    warnings.push(format!("no vectors: {error}"));
-                    return Ok(None);
-                }
-            };
-            progress(Phase::Train, passages.len(), passages.len());
-            let path = folder.join(LSA_FILE);
-            let mut file = BufWriter::new(std::fs::File::create(&path).map_err(|error| io(&path, error))?);
-            builtin.model().write_to(&mut file).and_then(|()| file.flush()).map_err(|error| io(&path, error))?;
-            Box::new(builtin)
-        }
-        EmbedderSettings::Vllm(vllm) => match runtime.block_on(VllmEmbedder::connect(vllm.clone())) {
-            Ok(remote) => Box::new(remote),
-            Err(error) => {
-                warnings.push(format!("no vectors: {error}; run `spanloom index` again when it is back"));
-                return Ok(None);
-            }
-        },
-    };
-    let done = AtomicUsize::new(0);
-    let on_progress = |count: usize| {
-        // Batches may finish out of order; the bar only goes forward.
-        let most = done.fetch_max(count, Ordering::Relaxed).max(count);
-        progress(Phase::Embed, most, passages.len());
-    };
-    let rows = match runtime.block_on(embedder.embed_passages(&passages, &on_progress)) {
-        Ok(rows) => rows,
-        Err(error) => {
-            warnings.push(format!("no vectors: {error}; run `spanloom index` again when it is back"));
-            return Ok(None);
-        }
-    };
-    let info = embedder.info();
-    // A passage in which the model knows nothing has no direction, and no row.
-    let (mut vectors, mut ids) = (Vec::with_capacity(rows.len()), Vec::<ChunkId>::new());
-    for (row, (_, chunk)) in rows.chunks(info.dimension.max(1)).zip(chunks) {
-        if row.iter().any(|x| *x != 0.0) {
-            vectors.extend_from_slice(row);
-            ids.push(chunk.id);
-        }
-    }
-    drop(rows);
-    if ids.is_empty() {
-        warnings.push("no vectors: no chunk holds a term that the embedding knows".into());
-        return Ok(None);
-    }
-    let index = VectorIndex::build(&vectors, info.dimension)?;
-    index.write(&folder.join(FAISS_FILE))?;
-    let path = folder.join(DENSE_IDS_FILE);
-    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.0.to_le_bytes()).collect();
-    std::fs::write(&path, bytes).map_err(|error| io(&path, error))?;
-    let unembedded = chunks.len() - ids.len();
-    if unembedded > 0 {
-        warnings.push(format!("{unembedded} chunks hold no term that the embedding knows and have no vector"));
-    }
-    Ok(Some(DenseInfo { embedder: info.kind.into(), model: info.model, index: index.info().clone() }))
 }

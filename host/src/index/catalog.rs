@@ -24,10 +24,30 @@ pub struct FileRow {
     pub document: Option<String>,
 }
 
+/// Chunk ids in a row: those of one file. They are given in the order of its lines, all
+/// at once, so a file has no others in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChunkSpan {
+    pub first: ChunkId,
+    pub count: u32,
+}
+
+impl ChunkSpan {
+    pub fn contains(self, id: ChunkId) -> bool {
+        id >= self.first && id.0 - self.first.0 < u64::from(self.count)
+    }
+
+    /// Ascending.
+    pub fn ids(self) -> impl Iterator<Item = ChunkId> {
+        (0..u64::from(self.count)).map(move |place| ChunkId(self.first.0 + place))
+    }
+}
+
 /// A chunk as the catalog has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewChunk {
     pub id: ChunkId,
+    /// In the generation at hand.
     pub file: u32,
     /// From 1.
     pub start_line: u32,

@@ -148,7 +148,9 @@ impl DataDir {
         let last = self.generations()?.into_iter().filter_map(|name| name.strip_prefix('g')?.parse::<u64>().ok()).max().unwrap_or(0);
         let name = format!("g{:06}", last + 1);
         let folder = self.generation(&format!("{PARTIAL_PREFIX}{name}"));
-        fs::create_dir_all(&folder).map_err(|error| DataDirError::Io { path: folder.clone(), error })?;
+        // An attempt of the same build may have been given up.
+        let emptied = if folder.exists() { fs::remove_dir_all(&folder) } else { Ok(()) };
+        emptied.and_then(|()| fs::create_dir_all(&folder)).map_err(|error| DataDirError::Io { path: folder.clone(), error })?;
         Ok((folder, name))
     }
 
@@ -183,7 +185,7 @@ impl DataDir {
             found => Some(found?),
         };
         let names = self.generations()?;
-        let before = names.iter().filter(|name| current.as_ref().is_some_and(|current| *name < current)).next_back();
+        let before = names.iter().rfind(|name| current.as_ref().is_some_and(|current| *name < current));
         for other in names.iter().filter(|name| Some(*name) != current.as_ref() && Some(*name) != before) {
             if let Err(error) = fs::remove_dir_all(self.generation(other)) {
                 tracing::warn!(generation = other, %error, "an old generation could not be removed");

@@ -1,6 +1,6 @@
 //! What a generation says of itself: `manifest.json`, written last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,16 @@ pub const FORMAT: u32 = 2;
 
 pub const MANIFEST_FILE: &str = "manifest.json";
 pub const CATALOG_FILE: &str = "catalog.duckdb";
+/// Of an updated generation: the catalog that was written whole.
+pub const BASE_CATALOG_FILE: &str = "base/catalog.duckdb";
 pub const STANDINGS_FILE: &str = "standings.bin";
 pub const TEXT_FOLDER: &str = "text";
 pub const FILES_FOLDER: &str = "files";
 pub const FAISS_FILE: &str = "dense/index.faiss";
 pub const DENSE_IDS_FILE: &str = "dense/chunk_ids.bin";
+/// Of an updated generation: row-major 32-bit floats, little endian, and their chunks.
+pub const SECONDARY_FILE: &str = "dense/secondary.bin";
+pub const SECONDARY_IDS_FILE: &str = "dense/secondary_ids.bin";
 pub const LSA_FILE: &str = "dense/lsa.bin";
 
 /// The contents of `manifest.json`.
@@ -41,11 +46,29 @@ pub struct Manifest {
     pub counts: Counts,
     /// The first id that no chunk has had.
     pub next_chunk_id: u64,
+    /// What was taken over; `None` for a generation that was written whole.
+    pub base: Option<Base>,
     /// `None` when there are no vectors; `warnings` says why.
     pub dense: Option<DenseInfo>,
     pub warnings: Vec<String>,
     /// Every other file of the generation, by its path within.
     pub files: BTreeMap<String, FileSum>,
+}
+
+/// The generation that was written whole, of which an updated one has the files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// Such as `g000003`; it may be removed by now.
+    pub generation: String,
+    /// Chunks it had.
+    pub chunks: u64,
+    /// The first chunk id that it has not.
+    pub end: u64,
+    /// Chunks of it that are gone.
+    pub removed: u64,
+    /// Chunks that came after it.
+    pub added: u64,
 }
 
 /// What a root is.
@@ -71,6 +94,9 @@ pub struct RootInfo {
     pub commit: Option<String>,
     pub branch: Option<String>,
     pub dirty: bool,
+    /// How many commits were looked through for those of the files, at most, when what was
+    /// found can be built upon.
+    pub commits_max: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +119,14 @@ pub struct DenseInfo {
     /// `lsa` or `vllm`.
     pub embedder: String,
     pub model: String,
+    /// The primary index.
     pub index: VectorIndexInfo,
+    /// Rows of the primary whose chunk is gone.
+    pub removed: usize,
+    /// Vectors that came after the primary was trained; they are compared one by one.
+    pub secondary: usize,
+    /// Chunks without a vector because the model did not answer; the next build asks again.
+    pub pending: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +134,13 @@ pub struct DenseInfo {
 pub struct FileSum {
     pub bytes: u64,
     pub sha256: String,
+}
+
+impl DenseInfo {
+    /// Chunks that have a vector.
+    pub fn searched(&self) -> usize {
+        (self.index.rows + self.secondary).saturating_sub(self.removed)
+    }
 }
 
 /// Why a generation can't be used.
@@ -153,12 +193,15 @@ impl Manifest {
         Ok(CheckedManifest { manifest, folder: folder.into() })
     }
 
-    /// Adds the sums of all files below `folder` and writes the manifest there.
+    /// Adds the sums of all files below `folder` and writes the manifest there. Files that
+    /// are the very same ones in `linked_from` keep the sums that they have there: what
+    /// they were when they were written, and already on the disk.
     ///
     /// # Errors
     /// When a file can't be read or the manifest can't be written.
-    pub fn write(mut self, folder: &Path) -> std::io::Result<Manifest> {
-        self.files = sums(folder)?;
+    pub fn write(mut self, folder: &Path, linked_from: Option<&CheckedManifest>) -> std::io::Result<Manifest> {
+        let known = linked_from.map(known_files).unwrap_or_default();
+        self.files = sums(folder, &known)?;
         let text = serde_json::to_string_pretty(&self)?;
         let path = folder.join(MANIFEST_FILE);
         fs::write(&path, text)?;
@@ -184,10 +227,25 @@ impl CheckedManifest {
     }
 }
 
-fn sums(folder: &Path) -> std::io::Result<BTreeMap<String, FileSum>> {
+/// A file by what it is, not by its name: device and inode.
+type FileIdentity = (u64, u64);
+
+fn identity(metadata: &fs::Metadata) -> FileIdentity {
+    use std::os::unix::fs::MetadataExt as _;
+    (metadata.dev(), metadata.ino())
+}
+
+fn known_files(checked: &CheckedManifest) -> HashMap<FileIdentity, &FileSum> {
+    let found = |(name, sum)| Some((identity(&fs::metadata(checked.folder.join(name)).ok()?), sum));
+    checked.manifest.files.iter().filter_map(found).collect()
+}
+
+/// The sums of all files below a folder; all are on the disk then, with their names.
+fn sums(folder: &Path, known: &HashMap<FileIdentity, &FileSum>) -> std::io::Result<BTreeMap<String, FileSum>> {
     let mut files = BTreeMap::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(within) = open.pop() {
+        fs::File::open(&within)?.sync_all()?;
         for entry in fs::read_dir(&within)? {
             let entry = entry?;
             let path = entry.path();
@@ -200,8 +258,17 @@ fn sums(folder: &Path) -> std::io::Result<BTreeMap<String, FileSum>> {
             if name == MANIFEST_FILE || name.ends_with(".lock") {
                 continue;
             }
+            let metadata = entry.metadata()?;
+            if let Some(sum) = known.get(&identity(&metadata)) {
+                if sum.bytes != metadata.len() {
+                    let text = format!("{} has {} bytes where it had {}", path.display(), metadata.len(), sum.bytes);
+                    return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
+                }
+                files.insert(name, (*sum).clone());
+                continue;
+            }
             fs::File::open(&path)?.sync_all()?;
-            files.insert(name, FileSum { bytes: entry.metadata()?.len(), sha256: sha256_of(&path)? });
+            files.insert(name, FileSum { bytes: metadata.len(), sha256: sha256_of(&path)? });
         }
     }
     Ok(files)
@@ -235,6 +302,7 @@ pub(crate) mod tests {
             fingerprint: "f".into(),
             counts: Counts::default(),
             next_chunk_id: 0,
+            base: None,
             dense: None,
             warnings: Vec::new(),
             files: BTreeMap::new(),
@@ -254,7 +322,7 @@ pub(crate) mod tests {
         check("No such file");
         fs::create_dir(folder.path().join("text")).unwrap();
         fs::write(folder.path().join("text/a"), "12345").unwrap();
-        let written = sample().write(folder.path()).unwrap();
+        let written = sample().write(folder.path(), None).unwrap();
         assert_eq!(written.files["text/a"].bytes, 5);
         check("ok");
         fs::write(folder.path().join("text/a"), "54321").unwrap();
@@ -268,5 +336,32 @@ pub(crate) mod tests {
         check("has index format 0; this program reads 2");
         fs::write(&path, &text[..text.len() / 2]).unwrap();
         check("truncated or damaged");
+    }
+
+    #[test]
+    fn linked_files_keep_their_sums_and_others_get_new_ones() {
+        let root = tempfile::tempdir().unwrap();
+        let (old, new) = (root.path().join("old"), root.path().join("new"));
+        for folder in [&old, &new] {
+            fs::create_dir_all(folder.join("text")).unwrap();
+        }
+        for name in ["linked", "copied"] {
+            fs::write(old.join("text").join(name), name).unwrap();
+        }
+        let before = sample().write(&old, None).unwrap();
+        let checked = Manifest::open(&old).unwrap();
+        fs::hard_link(old.join("text/linked"), new.join("elsewhere")).unwrap();
+        fs::write(new.join("text/copied"), "other").unwrap();
+        // Damage is not made good by a new sum.
+        fs::write(old.join("text/linked"), "lonked").unwrap();
+        let after = sample().write(&new, Some(&checked)).unwrap();
+        assert_eq!(after.files["elsewhere"], before.files["text/linked"]);
+        assert_eq!(after.files["text/copied"].bytes, 5);
+        assert_ne!(after.files["text/copied"].sha256, before.files["text/copied"].sha256);
+        let error = Manifest::open(&new).unwrap().verify_sums().unwrap_err().to_string();
+        assert!(error.contains("elsewhere"), "{error}");
+        fs::write(old.join("text/linked"), "l").unwrap();
+        let error = sample().write(&new, Some(&checked)).unwrap_err().to_string();
+        assert!(error.contains("has 1 bytes where it had 6"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::catalog::{FileRow, NewChunk, SkippedRow};
+use super::catalog::{ChunkSpan, FileRow, NewChunk, SkippedRow};
 use super::chunk::{Chunk, ChunkKind, ChunkLimits, Language, chunk_source};
 use super::role::Role;
 use super::scan::{FileContent, ScanLimits, ScannedFile, Skipped, content_hash, read_file};
@@ -20,8 +20,8 @@ pub use records::{KnownRecords, RecordFiles, read_records};
 /// within the same time stamp: it is compared by content.
 const RACY_NS: i64 = 2_000_000_000;
 
-/// A file of the last generation with its chunks.
-pub type Known = (FileRow, Vec<NewChunk>);
+/// A file of the last generation with the ids of its chunks.
+pub type Known = (FileRow, ChunkSpan);
 
 /// What the last generation knows, found by root folder and path.
 #[derive(Default)]
@@ -38,6 +38,10 @@ pub struct Previous {
 /// A file in the new generation.
 pub struct ReadFile {
     pub row: FileRow,
+    /// The ids of its chunks.
+    pub span: ChunkSpan,
+    /// As many as `span` has; none for a kept file, until the last generation's are
+    /// asked for.
     pub chunks: Vec<NewChunk>,
     /// Whether the chunks are those of the last generation.
     pub kept: bool,
@@ -52,10 +56,16 @@ pub struct Reading {
 }
 
 enum Outcome {
-    Kept(FileRow, Vec<NewChunk>),
-    /// Chunks have no ids yet.
-    Fresh(FileRow, Vec<NewChunk>),
+    Read(FileRow, Content),
     Skipped(SkippedRow),
+}
+
+/// The chunks of a file.
+enum Content {
+    /// Those of the last generation.
+    Kept(ChunkSpan),
+    /// New ones, without ids yet.
+    Fresh(Vec<NewChunk>),
 }
 
 /// Reads what changed, in parallel, and gives new chunks their ids in order.
@@ -94,25 +104,28 @@ pub fn read_all(
     for outcome in outcomes {
         match outcome {
             Outcome::Skipped(row) => reading.skipped.push(row),
-            Outcome::Kept(row, chunks) => reading.push(row, chunks, true),
-            Outcome::Fresh(row, chunks) => reading.push(row, chunks, false),
+            Outcome::Read(row, content) => reading.push(row, content),
         }
     }
     reading
 }
 
 impl Reading {
-    /// Takes a file in as the next one. Chunks that are not kept get their ids.
-    fn push(&mut self, mut row: FileRow, mut chunks: Vec<NewChunk>, kept: bool) {
-        row.id = self.files.len() as u32;
-        for chunk in &mut chunks {
-            chunk.file = row.id;
-            if !kept {
-                chunk.id = ChunkId(self.next_chunk_id);
-                self.next_chunk_id += 1;
+    /// Takes a file in as the next one. New chunks get their ids, in one run.
+    fn push(&mut self, row: FileRow, content: Content) {
+        let id = self.files.len() as u32;
+        let (span, chunks, kept) = match content {
+            Content::Kept(span) => (span, Vec::new(), true),
+            Content::Fresh(mut chunks) => {
+                let span = ChunkSpan { first: ChunkId(self.next_chunk_id), count: chunks.len() as u32 };
+                for (chunk, chunk_id) in chunks.iter_mut().zip(span.ids()) {
+                    (chunk.id, chunk.file) = (chunk_id, id);
+                }
+                self.next_chunk_id += chunks.len() as u64;
+                (span, chunks, false)
             }
-        }
-        self.files.push(ReadFile { row, chunks, kept });
+        };
+        self.files.push(ReadFile { row: FileRow { id, ..row }, span, chunks, kept });
     }
 }
 
@@ -127,7 +140,7 @@ fn read_one(
     let same_stat =
         |row: &FileRow| row.size_bytes == file.size_bytes && row.modified_ns == file.modified_ns && row.modified_ns < previous_ns - RACY_NS;
     let known = match known {
-        Some((row, chunks)) if same_stat(&row) => return Outcome::Kept(FileRow { root: root_number, ..row }, chunks),
+        Some((row, span)) if same_stat(&row) => return Outcome::Read(FileRow { root: root_number, ..row }, Content::Kept(span)),
         other => other,
     };
     let text = match read_file(root, file, scan_limits) {
@@ -151,16 +164,14 @@ fn read_one(
         role: Role::of(&file.path, &text),
         document: None,
     };
-    if let Some((before, chunks)) = known.filter(|(before, _)| before.content_hash == row.content_hash) {
-        return Outcome::Kept(
-            FileRow { commit: before.commit, commit_time_s: before.commit_time_s, fallback: before.fallback, ..row },
-            chunks,
-        );
+    if let Some((before, span)) = known.filter(|(before, _)| before.content_hash == row.content_hash) {
+        let row = FileRow { commit: before.commit, commit_time_s: before.commit_time_s, fallback: before.fallback, ..row };
+        return Outcome::Read(row, Content::Kept(span));
     }
     let chunked = chunk_source(language, &text, chunk_limits);
     let row = FileRow { fallback: chunked.fallback.is_some() && language != Language::Markdown, ..row };
     let chunks = chunked.chunks.into_iter().map(new_chunk).collect();
-    Outcome::Fresh(row, chunks)
+    Outcome::Read(row, Content::Fresh(chunks))
 }
 
 /// A chunk without its id and its file.

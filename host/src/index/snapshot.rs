@@ -1,25 +1,22 @@
 //! A generation opened for searching. Immutable; queries hold it by `Arc`, so that
 //! one that began on a generation ends on it.
 
-use std::io::BufReader;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::build::display_path;
 use super::catalog::{ChunkRow, FileRow, NewChunk};
 use super::data_dir::{DataDir, DataDirError};
+use super::dense::Dense;
 use super::manifest::{
-    CATALOG_FILE, CheckedManifest, DENSE_IDS_FILE, DenseInfo, FAISS_FILE, FILES_FOLDER, LSA_FILE, Manifest, ManifestError, STANDINGS_FILE,
-    TEXT_FOLDER,
+    BASE_CATALOG_FILE, CATALOG_FILE, CheckedManifest, DenseInfo, FILES_FOLDER, Manifest, ManifestError, STANDINGS_FILE, TEXT_FOLDER,
 };
 use super::standing::Standings;
 use crate::engines::duckdb::{Catalog, CatalogError};
-use crate::engines::faiss::{FaissError, VectorIndex};
-use crate::engines::text::{FileIndex, TextError, TextIndex};
-use crate::models::builtin::BuiltinEmbedder;
-use crate::models::lsa::{LsaError, LsaModel};
-use crate::models::vllm::{VllmEmbedder, VllmError};
-use crate::models::{Embedder, EmbedderSettings};
+use crate::engines::faiss::FaissError;
+use crate::engines::text::{FileIndex, TextError, TextIndex, TextQuery};
+use crate::models::EmbedderSettings;
+use crate::models::lsa::LsaError;
+use crate::models::vllm::VllmError;
 use crate::types::ChunkId;
 
 /// An open generation.
@@ -27,21 +24,13 @@ pub struct Snapshot {
     pub manifest: Manifest,
     pub catalog: Catalog,
     pub text: TextIndex,
-    /// The same words by whole files.
+    /// The same words by whole files; [`Snapshot::best_files`] knows them by number.
     pub files_text: FileIndex,
     pub dense: Option<Dense>,
     /// Why the vectors that the index has are not searched.
     pub dense_off: Option<String>,
     pub chunks: ChunkTable,
     pub standings: Standings,
-}
-
-/// Vectors and what makes more of them.
-pub struct Dense {
-    pub embedder: Box<dyn Embedder>,
-    pub index: VectorIndex,
-    /// The chunk of each row.
-    pub ids: Vec<ChunkId>,
 }
 
 /// What is kept in memory of every chunk: enough to filter and to boost.
@@ -103,9 +92,10 @@ impl Snapshot {
     }
 
     fn open(checked: CheckedManifest, embedder: &EmbedderSettings) -> Result<Snapshot, OpenError> {
+        let name = || checked.manifest.generation.clone();
+        let catalog = open_catalog(&checked).map_err(|error| OpenError::Catalog(error, name()))?;
         let CheckedManifest { manifest, folder } = checked;
         let name = || manifest.generation.clone();
-        let catalog = Catalog::open(&folder.join(CATALOG_FILE)).map_err(|error| OpenError::Catalog(error, name()))?;
         let text = TextIndex::open(&folder.join(TEXT_FOLDER)).map_err(|error| OpenError::Text(error, name()))?;
         let files_text = FileIndex::open(&folder.join(FILES_FOLDER)).map_err(|error| OpenError::Text(error, name()))?;
         let chunks = ChunkTable::read(&catalog, &manifest).map_err(|error| OpenError::Catalog(error, name()))?;
@@ -115,7 +105,7 @@ impl Snapshot {
         let mut dense_off = None;
         let dense = match &manifest.dense {
             Some(info) => match other_embedding(info, embedder) {
-                None => Some(Dense::open(&folder, info, embedder)?),
+                None => Some(Dense::open(&folder, info, embedder, &|id| chunks.file(id).is_some())?),
                 other => {
                     dense_off = other;
                     None
@@ -125,6 +115,35 @@ impl Snapshot {
         };
         Ok(Snapshot { manifest, catalog, text, files_text, dense, dense_off, chunks, standings })
     }
+
+    /// The `depth` best files by their number, best first; see [`FileIndex::search`].
+    /// `admits` decides by number.
+    ///
+    /// # Errors
+    /// What tantivy says.
+    pub fn best_files(
+        &self,
+        query: &TextQuery,
+        depth: usize,
+        admits: Option<&(dyn Fn(u32) -> bool + Send + Sync)>,
+    ) -> Result<Vec<(u32, f32)>, TextError> {
+        let number = |first: ChunkId| self.chunks.file_number(first);
+        let rows = match admits {
+            Some(admits) => self.files_text.search(query, depth, Some(&|first| number(ChunkId(first)).is_some_and(admits))),
+            None => self.files_text.search(query, depth, None),
+        }?;
+        Ok(rows.into_iter().filter_map(|(first, score)| Some((number(first)?, score))).collect())
+    }
+}
+
+/// Opens the catalog of a generation.
+///
+/// # Errors
+/// When a file isn't there or isn't a catalog.
+pub fn open_catalog(checked: &CheckedManifest) -> Result<Catalog, CatalogError> {
+    let base = checked.folder.join(BASE_CATALOG_FILE);
+    let base = checked.manifest.base.as_ref().map(|info| (base.as_path(), ChunkId(info.end)));
+    Catalog::open_with_base(&checked.folder.join(CATALOG_FILE), base)
 }
 
 /// Why vectors made by one embedding can't be searched with the configured one.
@@ -140,39 +159,11 @@ fn other_embedding(info: &DenseInfo, settings: &EmbedderSettings) -> Option<Stri
     Some(format!("the index was embedded with {}, but the configuration names {configured}; run `spanloom index` again", info.model))
 }
 
-impl Dense {
-    fn open(folder: &Path, info: &DenseInfo, settings: &EmbedderSettings) -> Result<Dense, OpenError> {
-        let index = VectorIndex::open(&folder.join(FAISS_FILE), &info.index)?;
-        let path = folder.join(DENSE_IDS_FILE);
-        let bytes = std::fs::read(&path).map_err(|error| OpenError::Io { path: path.display().to_string(), error })?;
-        let (words, rest) = bytes.as_chunks::<8>();
-        if words.len() != info.index.rows || !rest.is_empty() {
-            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, format!("{} bytes for {} rows", bytes.len(), info.index.rows));
-            return Err(OpenError::Io { path: path.display().to_string(), error });
-        }
-        let ids = words.iter().map(|word| ChunkId(u64::from_le_bytes(*word))).collect();
-        let embedder: Box<dyn Embedder> = match settings {
-            EmbedderSettings::Vllm(vllm) => Box::new(VllmEmbedder::new(vllm.clone(), Some(info.index.dimension))?),
-            EmbedderSettings::Builtin(_) | EmbedderSettings::Off => {
-                let path = folder.join(LSA_FILE);
-                let lsa = |error| OpenError::Lsa(error, path.display().to_string());
-                let file = std::fs::File::open(&path).map_err(|error| lsa(LsaError::Read(error)))?;
-                let model = LsaModel::read_from(BufReader::new(file)).map_err(lsa)?;
-                if model.dimension() != info.index.dimension {
-                    return Err(lsa(LsaError::Damaged { reason: "its dimension is not that of the vectors" }));
-                }
-                Box::new(BuiltinEmbedder::new(model))
-            }
-        };
-        Ok(Dense { embedder, index, ids })
-    }
-}
-
 impl ChunkTable {
     fn read(catalog: &Catalog, manifest: &Manifest) -> Result<ChunkTable, CatalogError> {
-        let files = catalog.files()?;
+        let files: Vec<FileRow> = catalog.files()?.into_iter().map(|(file, _)| file).collect();
         let paths = files.iter().map(|file| display_path(&manifest.roots, file.root, &file.path)).collect();
-        let (ids, file_of) = catalog.chunk_files()?.into_iter().unzip();
+        let (ids, file_of) = catalog.chunk_files().into_iter().unzip();
         Ok(ChunkTable::of(ids, file_of, files, paths))
     }
 

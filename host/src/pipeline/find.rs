@@ -125,9 +125,9 @@ pub(super) async fn embed(
     let embedded = tokio::time::timeout(limit, embedded).await;
     stage.record(&Fact::Embedded { mode, texts: 1, seconds: began.elapsed().as_secs_f64() });
     let vector = match embedded {
-        Ok(Ok(Some(vector))) if vector.len() == dense.index.info().dimension => Some(vector.into()),
+        Ok(Ok(Some(vector))) if vector.len() == dense.info.index.dimension => Some(vector.into()),
         Ok(Ok(Some(vector))) => {
-            without("bad_answer", format!("{} gave {} numbers; the index has {}", info.model, vector.len(), dense.index.info().dimension))
+            without("bad_answer", format!("{} gave {} numbers; the index has {}", info.model, vector.len(), dense.info.index.dimension))
         }
         // Not a failure: the words of the query are not in the corpus.
         Ok(Ok(None)) => {

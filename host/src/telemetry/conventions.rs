@@ -126,6 +126,10 @@ pub mod attr {
     pub const FAISS_K: &str = "faiss.k";
     pub const FAISS_NPROBE: &str = "faiss.nprobe";
     pub const FAISS_GPU: &str = "faiss.gpu";
+    /// Of the primary index, removed ones among them.
+    pub const FAISS_ROWS: &str = "faiss.rows";
+    pub const FAISS_ROWS_REMOVED: &str = "faiss.rows_removed";
+    pub const FAISS_ROWS_SECONDARY: &str = "faiss.rows_secondary";
 
     pub const VLLM_MODE: &str = "vllm.mode";
     pub const VLLM_MODEL_NAME: &str = "vllm.model_name";

@@ -1,5 +1,5 @@
 use super::*;
-use crate::code::test_repo::Repo;
+use crate::code::test_repo::{Random, Repo, random_history};
 use std::cell::Cell;
 use std::fs;
 
@@ -143,6 +143,55 @@ fn a_bounded_walk_counts_what_it_left_open() {
     }
     let facts = facts(repo.path(), &paths);
     assert_eq!([&facts.commits["new"].commit, &facts.commits["newest"].commit], [&second, &head]);
+}
+
+#[test]
+fn a_walk_over_a_known_one_finds_what_a_whole_walk_finds() {
+    for seed in 1..=4 {
+        let repo = random_history(seed, 60);
+        let random = Random::new(seed);
+        let commits: Vec<String> = repo.git(&["rev-list", "--all"]).lines().map(str::to_owned).collect();
+        let paths: Vec<String> = (0..2).flat_map(|folder| (0..3).map(move |file| format!("d{folder}/f{file}"))).collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let walk = |head: &str, commits_max: usize, known: Option<&KnownCommits>| {
+            let head = HeadState { commit: Some(head.to_owned()), ..HeadState::default() };
+            last_commits(repo.path(), &head, &paths, &GitLimits { commits_max }, known).unwrap()
+        };
+        for _ in 0..40 {
+            // Older, newer, on another branch or the same: whichever, the outcome is that of a whole walk.
+            let [before, now] = [0; 2].map(|_| &commits[random.below(commits.len() as u64) as usize]);
+            let earlier = walk(before, usize::MAX, None);
+            assert!(earlier.is_lasting);
+            // Some of its paths were not looked for then.
+            let looked_for = earlier.commits.into_iter().filter(|_| random.below(4) > 0);
+            let known = KnownCommits { head: before.clone(), commits: looked_for.map(|(path, commit)| (path, Some(commit))).collect() };
+            assert_eq!(walk(now, usize::MAX, Some(&known)), walk(now, usize::MAX, None), "{before}..{now}");
+        }
+    }
+}
+
+#[test]
+fn a_walk_over_a_known_one_looks_at_newer_commits_only() {
+    let repo = Repo::new();
+    let before = repo.write_commit("old", "1");
+    repo.write_commit("beyond", "1");
+    let known_head = repo.write_commit("new", "1");
+    let head = repo.write_commit("newest", "1");
+    let commit = |commit: &str| FileCommit { commit: commit.to_owned(), time_s: 5 };
+    let known = KnownCommits {
+        head: known_head.clone(),
+        commits: [("old", Some(commit(&before))), ("beyond", None), ("new", Some(commit(&known_head)))]
+            .map(|(path, commit)| (path.to_owned(), commit))
+            .into(),
+    };
+    let state = head_state(repo.path()).unwrap().unwrap();
+    let found =
+        last_commits(repo.path(), &state, &["old", "beyond", "new", "newest"], &GitLimits { commits_max: 1 }, Some(&known)).unwrap();
+    assert_eq!(found.unresolved, ["beyond".to_owned()].into());
+    let commits: Vec<(&str, &str)> = found.commits.iter().map(|(path, commit)| (path.as_str(), commit.commit.as_str())).collect();
+    assert_eq!(commits, [("new", known_head.as_str()), ("newest", head.as_str()), ("old", before.as_str())]);
+    let gone = HeadState { commit: Some("1".repeat(40)), ..HeadState::default() };
+    assert!(last_commits(repo.path(), &gone, &["old"], &GitLimits::default(), None).is_err());
 }
 
 #[test]

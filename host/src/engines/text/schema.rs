@@ -18,7 +18,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The field that holds the id: documents are deleted by it.
+    /// The field that holds the id, of a chunk or of a file's first chunk: documents are
+    /// deleted by it.
     fn id(self) -> &'static str {
         match self {
             Kind::Chunks => "id",

@@ -142,16 +142,20 @@ fn prefixes_stand_for_terms_whatever_their_case() {
 #[test]
 fn files_are_ranked_as_a_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let file =
-        |file, text: &str, path| FileDocument { file, text: String::from(text), names: String::new(), path, comments: String::new() };
+    let file = |first, text: &str, path| FileDocument {
+        first: ChunkId(first),
+        text: String::from(text),
+        names: String::new(),
+        path,
+        comments: String::new(),
+    };
     let documents = [file(0, "alpha", "a.rs"), file(7, "alpha alpha beta", "b.rs"), file(9, "gamma", "alpha.rs")];
     build_files(folder.path(), documents.into_iter()).unwrap();
     let index = FileIndex::open(folder.path()).unwrap();
-    let files =
-        |terms: &[&str], admitted| index.best_files(&strings(terms), 10, admitted).unwrap().iter().map(|row| row.0).collect::<Vec<_>>();
+    let files = |terms: &[&str], admits: Option<&Admits>| ids(index.search(&TextQuery::of(&strings(terms)), 10, admits).unwrap());
     assert_eq!(files(&["alpha", "beta"], None), [7, 0, 9]);
-    assert_eq!(files(&["alpha"], Some(Arc::new(|file| file != 7))), [0, 9]);
-    assert_eq!(files(&[], None), [] as [u32; 0]);
+    assert_eq!(files(&["alpha"], Some(&|first| first != 7)), [0, 9]);
+    assert_eq!(files(&[], None), [] as [u64; 0]);
     assert!(TextIndex::open(folder.path()).is_err());
 }
 

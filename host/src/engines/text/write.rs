@@ -26,8 +26,8 @@ pub struct TextDocument<'a> {
 
 /// What the index of whole files gets of a file.
 pub struct FileDocument<'a> {
-    /// As the catalog has it.
-    pub file: u32,
+    /// Its first chunk: unlike its number, that stays while the file is unchanged.
+    pub first: ChunkId,
     /// The texts of its chunks, one after the other.
     pub text: String,
     /// Symbols and definitions of all of them.
@@ -42,8 +42,7 @@ pub struct FileDocument<'a> {
 /// # Errors
 /// What tantivy says.
 pub fn build<'a>(folder: &Path, documents: impl Iterator<Item = TextDocument<'a>>, on_progress: &dyn Fn(usize)) -> Result<(), TextError> {
-    let rows = documents.map(|chunk| (chunk.id.0, [chunk.text, chunk.names, chunk.path, chunk.comments]));
-    write(Kind::Chunks, folder, rows, on_progress)
+    write(Kind::Chunks, folder, documents.map(chunk_row), on_progress)
 }
 
 /// Writes a new index of whole files into an empty folder that exists.
@@ -51,9 +50,17 @@ pub fn build<'a>(folder: &Path, documents: impl Iterator<Item = TextDocument<'a>
 /// # Errors
 /// What tantivy says.
 pub fn build_files<'a>(folder: &Path, documents: impl Iterator<Item = FileDocument<'a>>) -> Result<(), TextError> {
-    let rows =
-        documents.map(|file| (u64::from(file.file), [file.text.into(), file.names.into(), Cow::Borrowed(file.path), file.comments.into()]));
-    write(Kind::Files, folder, rows, &|_| {})
+    write(Kind::Files, folder, documents.map(file_row), &|_| {})
+}
+
+/// The id and the texts of a chunk, in the order of [`schema::NAMES`].
+pub(super) fn chunk_row(chunk: TextDocument<'_>) -> (u64, [&str; FIELDS]) {
+    (chunk.id.0, [chunk.text, chunk.names, chunk.path, chunk.comments])
+}
+
+/// The same of a file.
+pub(super) fn file_row(file: FileDocument<'_>) -> (u64, [Cow<'_, str>; FIELDS]) {
+    (file.first.0, [file.text.into(), file.names.into(), Cow::Borrowed(file.path), file.comments.into()])
 }
 
 fn write<T: AsRef<str>>(
@@ -69,7 +76,7 @@ fn write<T: AsRef<str>>(
     let mut writer: IndexWriter = index.writer_with_num_threads(1, WRITER_BYTES)?;
     let tokenizer = Tokenizer::default();
     for (count, (id, texts)) in rows.enumerate() {
-        writer.add_document(document(&fields, &tokenizer, id, &texts.each_ref().map(AsRef::as_ref)))?;
+        writer.add_document(document(&fields, &tokenizer, id, &texts))?;
         on_progress(count + 1);
     }
     writer.commit()?;
@@ -81,10 +88,10 @@ fn write<T: AsRef<str>>(
 const NAMES_AT: usize = 1;
 
 /// A document as the index has it; `texts` are in the order of [`schema::NAMES`].
-fn document(fields: &Fields, tokenizer: &Tokenizer, id: u64, texts: &[&str; FIELDS]) -> TantivyDocument {
+pub(super) fn document<T: AsRef<str>>(fields: &Fields, tokenizer: &Tokenizer, id: u64, texts: &[T; FIELDS]) -> TantivyDocument {
     let mut row = TantivyDocument::default();
     row.add_u64(fields.id, id);
-    for (at, text) in texts.iter().enumerate() {
+    for (at, text) in texts.iter().map(AsRef::as_ref).enumerate() {
         if at == NAMES_AT {
             // Values of their own: names side by side are no phrase.
             text.split_whitespace().for_each(|name| row.add_text(fields.texts[at], name));

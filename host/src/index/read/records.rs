@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::{Known, Reading, new_chunk};
-use crate::index::catalog::{FileRow, NewChunk, SkippedRow};
+use super::{Content, Known, Reading, new_chunk};
+use crate::index::catalog::{FileRow, SkippedRow};
 use crate::index::chunk::{ChunkLimits, Language, chunk_record};
 use crate::index::documents::{DocumentsError, DocumentsFile, Found, Ids, LeftOut, Record, RecordRules};
 use crate::index::role::Role;
@@ -98,17 +98,16 @@ impl Batch<'_> {
             })
             .collect();
         let (root, limits) = (self.root, self.limits);
-        let read: Vec<(FileRow, Vec<NewChunk>, bool)> =
-            work.into_par_iter().map(|(record, known)| read_one(root, record, known, limits)).collect();
-        for (row, chunks, kept) in read {
-            self.reading.push(row, chunks, kept);
+        let read: Vec<(FileRow, Content)> = work.into_par_iter().map(|(record, known)| read_one(root, record, known, limits)).collect();
+        for (row, content) in read {
+            self.reading.push(row, content);
         }
         self.bytes = 0;
     }
 }
 
-/// The record as a file, with its chunks, and whether those are of the last generation. New chunks have no ids yet.
-fn read_one(root: u32, record: Record, known: Option<Known>, limits: &ChunkLimits) -> (FileRow, Vec<NewChunk>, bool) {
+/// The record as a file, with its chunks.
+fn read_one(root: u32, record: Record, known: Option<Known>, limits: &ChunkLimits) -> (FileRow, Content) {
     let content_hash = hash_of(&record);
     let Record { id, text, title, path, language, time_s, .. } = record;
     let row = FileRow {
@@ -126,12 +125,12 @@ fn read_one(root: u32, record: Record, known: Option<Known>, limits: &ChunkLimit
         fallback: false,
         document: Some(id),
     };
-    if let Some((before, chunks)) = known.filter(|(before, _)| before.content_hash == row.content_hash) {
-        return (FileRow { fallback: before.fallback, ..row }, chunks, true);
+    if let Some((before, span)) = known.filter(|(before, _)| before.content_hash == row.content_hash) {
+        return (FileRow { fallback: before.fallback, ..row }, Content::Kept(span));
     }
     let chunked = chunk_record(language, title.as_deref(), &text, limits);
     let fallback = chunked.fallback.is_some() && language != Language::Markdown && chunked.chunks.len() > 1;
-    (FileRow { fallback, ..row }, chunked.chunks.into_iter().map(new_chunk).collect(), false)
+    (FileRow { fallback, ..row }, Content::Fresh(chunked.chunks.into_iter().map(new_chunk).collect()))
 }
 
 /// Over everything that shapes a record's chunks.
@@ -172,10 +171,10 @@ mod tests {
             for file in &reading.files {
                 assert_eq!(file.row.root, 3);
                 let id = file.row.document.clone().unwrap();
-                let ids = file.chunks.iter().map(|chunk| chunk.id.0).collect();
+                let ids = file.span.ids().map(|id| id.0).collect();
                 told.push((id.clone(), file.row.path.clone(), file.row.language.clone(), file.row.commit_time_s, file.kept, ids));
                 let key = (files[0].path.to_string_lossy().into_owned(), id);
-                self.known.insert(key, (file.row.clone(), file.chunks.clone()));
+                self.known.insert(key, (file.row.clone(), file.span));
             }
             (told, reading)
         }
@@ -210,7 +209,9 @@ mod tests {
         let (told, reading) = bench.read(&format!("{c}\n{a}\n"));
         assert_eq!(told, [row("c", "c", "text", None, false, &[43]), row("a", "src/a.py", "python", Some(6), true, &[40])]);
         assert_eq!(reading.files[1].row.role, Role::Source);
-        assert!(reading.files.iter().all(|file| file.chunks.iter().all(|chunk| chunk.file == file.row.id)));
+        assert!(reading.files.iter().all(|file| {
+            file.chunks.iter().map(|chunk| (chunk.id, chunk.file)).eq(file.span.ids().filter(|_| !file.kept).map(|id| (id, file.row.id)))
+        }));
         // The language shapes the chunks.
         let a = r#"{"id":"a","text":"def f(): pass","language":"text"}"#;
         assert_eq!(bench.read(a).0, [row("a", "a", "text", None, false, &[44])]);
