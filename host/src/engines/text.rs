@@ -11,6 +11,7 @@ mod schema;
 mod update;
 mod write;
 
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -194,10 +195,10 @@ impl TextIndex {
         let lower = prefix.trim_start_matches('_').to_lowercase();
         let mut known = self.0.beginning_with(&lower)?;
         let stem = Tokenizer::default().stem(&lower);
-        if !known.contains_key(&stem) {
-            let frequency = self.0.document_frequency(&stem)?;
+        if let Entry::Vacant(entry) = known.entry(stem) {
+            let frequency = self.0.document_frequency(entry.key())?;
             if frequency > 0 {
-                known.insert(stem, frequency);
+                entry.insert(frequency);
             }
         }
         let all = known.len();

@@ -198,7 +198,7 @@ mod tests {
                 .map(|(weight, list)| (*weight, Holders { docs: list.keys().copied().collect(), frequencies: list.values().copied().collect() }))
                 .collect();
             // Ids fall where documents rise, so that equal scores show.
-            let id_of = |doc: u32| (doc % every == 0).then(|| u64::from(DOCS - doc));
+            let id_of = |doc: u32| doc.is_multiple_of(every).then(|| u64::from(DOCS - doc));
             let clauses = || holders.iter().map(|(weight, list)| clause(*weight, list, &lengths)).collect::<Vec<_>>();
             let mut best = Best::new(depth);
             rank(clauses(), &id_of, &mut best);
