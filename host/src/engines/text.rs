@@ -61,7 +61,7 @@ impl Default for Bm25Settings {
     /// Weights found with the names and paths of the development sets; see the README's
     /// figures. k1 and b are Lucene's.
     fn default() -> Self {
-        Bm25Settings { symbol_weight: 0.4, path_weight: 0.3, body_weight: 1.0, comments_weight: 0.0, k1: 1.2, b: 0.75 }
+        Bm25Settings { symbol_weight: 0.4, path_weight: 0.5, body_weight: 1.0, comments_weight: 0.0, k1: 1.2, b: 0.75 }
     }
 }
 

@@ -79,7 +79,7 @@ impl Default for Parameters {
     fn default() -> Parameters {
         Parameters {
             bm25_weight: 1.0,
-            files_weight: 0.4,
+            files_weight: 0.3,
             dense_weight: 0.3,
             fused_weight: 1.0,
             stem_weight: 0.6,
