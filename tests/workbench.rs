@@ -398,7 +398,7 @@ fn check_findings(answer: &AnswerEnvelope, reranked: bool) {
         if reranked {
             let parts: BTreeMap<&str, f32> =
                 why.rerank_parts.iter().map(|(name, value)| (name.as_str(), value.as_f64().expect("a number") as f32)).collect();
-            assert_eq!(parts.len(), 10, "{}", at("parts"));
+            assert_eq!(parts.len(), 11, "{}", at("parts"));
             let (factors, signals): (Vec<_>, Vec<_>) = parts.iter().partition(|(name, _)| name.ends_with("_factor"));
             let signals: f32 = signals.iter().map(|part| part.1).sum();
             let factors: f32 = factors.iter().map(|part| part.1).product();
