@@ -28,3 +28,4 @@ pub mod request;
 pub mod rm3;
 pub mod telemetry;
 pub mod types;
+mod words;

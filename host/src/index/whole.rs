@@ -28,8 +28,7 @@ pub(super) struct Parts {
     pub dense: Option<DenseInfo>,
 }
 
-/// Writes catalog, text index and vectors, the first two beside the third. All files have
-/// their chunks.
+/// Writes catalog, text indexes and vectors, all side by side. All files have their chunks.
 pub(super) fn write_parts(
     folder: &Path,
     roots: &[RootInfo],
@@ -65,13 +64,16 @@ pub(super) fn write_parts(
         Ok(())
     };
     let files_index = || write_files(folder, reading, &paths);
-    let (written, dense) = std::thread::scope(|scope| {
-        let others = scope.spawn(|| text_index().and_then(|()| files_index()).and_then(|()| catalog()));
+    let (words, rows, dense) = std::thread::scope(|scope| {
+        let words = scope.spawn(text_index);
+        let rows = scope.spawn(|| files_index().and_then(|()| catalog()));
         let dense = write_dense(folder, &chunks, &paths, stored, job, warnings);
-        // A panic in the thread goes on in this one.
-        (others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), dense)
+        // A panic in a thread goes on in this one.
+        let ended = |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (ended(words), ended(rows), dense)
     });
-    written?;
+    words?;
+    rows?;
     Ok(Parts { chunks: chunks.len(), base: None, dense: dense? })
 }
 

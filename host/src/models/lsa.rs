@@ -7,12 +7,12 @@
 //! and each term's vector has the square root of its length, so that rare terms keep a say. Terms that occur in the same texts end up
 //! near each other. A seed and a corpus give the same bits on any number of threads.
 
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use rayon::prelude::*;
 
 use super::linalg::{DenseRows, RangeFinder, SparseRows, TruncatedSvd, add_scaled};
+use crate::words::WordMap;
 
 /// Calls the sink with each token of a text.
 pub type Tokenizer<'a> = dyn Fn(&str, &mut dyn FnMut(&str)) + Sync + 'a;
@@ -98,7 +98,7 @@ pub enum LsaError {
 #[derive(Debug)]
 pub struct LsaModel {
     /// Term → row of `idf` and `basis`. Only looked up and sorted, never iterated into an output.
-    vocabulary: HashMap<Box<str>, u32>,
+    vocabulary: WordMap<Box<str>, u32>,
     /// Inverse document frequency by term, positive.
     idf: Vec<f32>,
     /// Terms × dimension: `V Σ / σ₁`, each row divided by the square root of its length.
@@ -118,7 +118,7 @@ impl LsaModel {
         let sample = evenly_spaced(texts, options.training_documents_max);
         let shards: Vec<Shard> = sample.par_chunks(SHARD_DOCUMENTS).map(|texts| Shard::count(texts, tokenizer)).collect();
         let terms = frequent_terms(&shards, sample.len(), options);
-        let vocabulary: HashMap<Box<str>, u32> = terms.iter().zip(0..).map(|(term, id)| (Box::from(term.text), id)).collect();
+        let vocabulary: WordMap<Box<str>, u32> = terms.iter().zip(0..).map(|(term, id)| (Box::from(term.text), id)).collect();
         let idf: Vec<f32> = terms.iter().map(|term| inverse_document_frequency(sample.len(), term.documents)).collect();
         drop(terms);
 
@@ -276,7 +276,7 @@ struct ShardTerm {
 
 impl Shard {
     fn count(texts: &[&str], tokenizer: &Tokenizer) -> Shard {
-        let mut ids: HashMap<Box<str>, u32> = HashMap::new();
+        let mut ids: WordMap<Box<str>, u32> = WordMap::default();
         let (mut documents, mut offsets, mut counts) = (Vec::<u32>::new(), vec![0], Vec::new());
         let mut row = Vec::new();
         for text in texts {
@@ -315,7 +315,7 @@ struct Term<'s> {
 
 /// The terms to keep, in the order of their ids: most documents first, then by text.
 fn frequent_terms<'s>(shards: &'s [Shard], documents: usize, options: &LsaOptions) -> Vec<Term<'s>> {
-    let mut frequencies: HashMap<&str, u32> = HashMap::new();
+    let mut frequencies: WordMap<&str, u32> = WordMap::default();
     for term in shards.iter().flat_map(|shard| &shard.terms) {
         *frequencies.entry(&term.text).or_default() += term.documents;
     }
@@ -332,7 +332,7 @@ fn frequent_terms<'s>(shards: &'s [Shard], documents: usize, options: &LsaOption
 }
 
 /// The tf-idf rows, of unit length; a text without a kept term has no row.
-fn weighted_rows(shards: Vec<Shard>, vocabulary: &HashMap<Box<str>, u32>, idf: &[f32]) -> SparseRows {
+fn weighted_rows(shards: Vec<Shard>, vocabulary: &WordMap<Box<str>, u32>, idf: &[f32]) -> SparseRows {
     let parts: Vec<Vec<Vec<(u32, f32)>>> = shards
         .into_par_iter()
         .map(|shard| {
@@ -384,12 +384,12 @@ fn read_floats(r: &mut impl Read, count: usize, part: &'static str) -> Result<Ve
     Ok(values)
 }
 
-fn read_vocabulary(r: &mut impl Read, terms: u32) -> Result<HashMap<Box<str>, u32>, LsaError> {
+fn read_vocabulary(r: &mut impl Read, terms: u32) -> Result<WordMap<Box<str>, u32>, LsaError> {
     let lengths = read_bytes(r, u64::from(terms) * 4, "term lengths")?;
     let lengths = lengths.as_chunks::<4>().0.iter().map(|&bytes| u32::from_le_bytes(bytes));
     let text = read_bytes(r, lengths.clone().map(u64::from).sum(), "terms")?;
     let text = std::str::from_utf8(&text).map_err(|_| LsaError::Damaged { reason: "terms aren't UTF-8" })?;
-    let mut vocabulary = HashMap::with_capacity(terms as usize);
+    let mut vocabulary = WordMap::with_capacity_and_hasher(terms as usize, Default::default());
     let mut rest = text;
     for (length, id) in lengths.zip(0..) {
         let (term, after) = rest.split_at_checked(length as usize).ok_or(LsaError::Damaged { reason: "a term ends within a character" })?;
@@ -553,7 +553,7 @@ mod tests {
         assert_eq!(bytes(&again), file);
         let columns = FILE_DIMENSION_MAX as usize + 1;
         let wide = LsaModel {
-            vocabulary: HashMap::from([(Box::from("a"), 0)]),
+            vocabulary: [(Box::from("a"), 0)].into_iter().collect(),
             idf: vec![1.0],
             basis: DenseRows::from_values(1, columns, vec![0.0; columns]).expect("its size"),
         };

@@ -87,12 +87,16 @@ pub fn register(index: &Index) {
 /// Our tokenizer in tantivy's terms.
 #[derive(Clone, Default)]
 struct Adapter {
+    /// Those of the last text and of longer ones before it, made once and written over.
     tokens: Vec<Token>,
     tokenizer: Tokenizer,
 }
 
+/// Tokens that are kept for the next text: a chunk's, and most files'.
+const TOKENS_KEPT_MAX: usize = 1 << 14;
+
 struct Stream<'a> {
-    tokens: &'a mut Vec<Token>,
+    tokens: &'a mut [Token],
     at: usize,
 }
 
@@ -100,12 +104,21 @@ impl tantivy::tokenizer::Tokenizer for Adapter {
     type TokenStream<'a> = Stream<'a>;
 
     fn token_stream<'a>(&'a mut self, text: &'a str) -> Stream<'a> {
-        self.tokens.clear();
         let tokens = &mut self.tokens;
+        tokens.truncate(TOKENS_KEPT_MAX);
+        let mut count = 0;
         self.tokenizer.terms(text, &mut |term, position| {
-            tokens.push(Token { position, text: term.to_owned(), ..Token::default() });
+            match tokens.get_mut(count) {
+                Some(token) => {
+                    token.position = position;
+                    token.text.clear();
+                    token.text.push_str(term);
+                }
+                None => tokens.push(Token { position, text: term.to_owned(), ..Token::default() }),
+            }
+            count += 1;
         });
-        Stream { tokens, at: 0 }
+        Stream { tokens: &mut tokens[..count], at: 0 }
     }
 }
 
