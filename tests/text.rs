@@ -184,6 +184,12 @@ async fn phrases_and_prefixes_are_asked_for_as_written() {
     .await;
     check(json!({"query": "\"second takes\" lease", "channels": ["bm25"]}), &["docs/limits.md", "src/lease.rs"], Some("no chunk holds"))
         .await;
+    check(
+        json!({"query": "\"a lot\" \"of things\" \"nobody says\" \"here\" lease", "channels": ["bm25"]}),
+        &["src/lease.rs"],
+        Some("no chunk holds any of 4 phrases, such as “a lot”; their words were searched"),
+    )
+    .await;
     check(json!({"query": "relea*", "channels": ["bm25"]}), &["src/lease.rs"], None).await;
     check(json!({"query": "REFILL*", "channels": ["bm25"]}), &["docs/limits.md", "src/bucket.rs"], None).await;
     check(json!({"query": "qwert* lease", "channels": ["bm25"]}), &["src/lease.rs"], Some("`qwert*`: no term of the index begins so"))
@@ -227,6 +233,60 @@ async fn queries_that_are_none_are_answered_with_a_word() {
     let words: String = (0..2_700).map(|number| format!("{} ", letters(number % 600 + 26))).collect();
     let answer = client.search(json!({"query": format!("token {}", &words[..8_000])})).await;
     assert!(paths(&answer).contains(&"src/bucket.rs"), "{:?}", answer.warnings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_are_expanded_as_far_as_the_configuration_says() {
+    let repo = library();
+    repo.write("src/argument.rs", "/// Takes an argument.\npub fn take(argument: u32) {}\n");
+    repo.commit("arguments");
+    let mut sandbox = Sandbox::indexed(&repo);
+    let question = json!({"query": "rust param release lease", "channels": ["bm25"], "explain": true, "rerank_enabled": false});
+    let server = Server::start(&sandbox);
+    let answer = Client::connect(&server).await.search(question.clone()).await;
+    let told = answer.explanation.as_ref().expect("asked for").to_string();
+    for part in ["; searched rust × 0.25", "; searched releaselease × 0.5", "; searched argument × 0.25"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert!(paths(&answer).contains(&"src/argument.rs"), "{:?}", paths(&answer));
+    let score = |answer: &spanloom::envelope::AnswerEnvelope| {
+        let found = answer.findings.iter().find(|finding| finding.path == "src/lease.rs").expect("it is found");
+        found.contributions[0].score
+    };
+    server.stop();
+
+    sandbox.set_config("[search.expansion]\nlanguage_weight = 1\njoined_weight = 0\nrelated_weight = 0\n");
+    let server = Server::start(&sandbox);
+    let plain = Client::connect(&server).await.search(question.clone()).await;
+    assert!(plain.explanation.as_ref().expect("asked for").query.expanded.is_empty());
+    assert!(!paths(&plain).contains(&"src/argument.rs"), "{:?}", paths(&plain));
+    assert!(score(&plain) < score(&answer), "the name as one word counts");
+}
+
+/// A chunk that defines all of the query, and one that hands it on, are lifted for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_the_whole_query_and_names_handed_on_count() {
+    let repo = library();
+    repo.write("src/lib.rs", "pub use crate::bucket::TokenBucket;\n");
+    repo.write("src/uses.rs", &"fn user(bucket: TokenBucket) {\n    TokenBucket::refill_tokens(bucket);\n}\n".repeat(3));
+    repo.commit("uses");
+    let sandbox = Sandbox::indexed(&repo);
+    let server = Server::start(&sandbox);
+    let client = Client::connect(&server).await;
+    let parts = async |query: &str, path: &str| {
+        let answer = client.search(json!({"query": query, "explain": true})).await;
+        let found = answer.findings.iter().find(|finding| finding.path == path).unwrap_or_else(|| panic!("{path} for {query}"));
+        let why = found.explanation.as_ref().expect("asked for");
+        let part = |name: &str| why.rerank_parts[name].as_f64().expect("a number");
+        (part("exact"), part("reexport"))
+    };
+    let (exact, reexport) = parts("TokenBucket", "src/bucket.rs").await;
+    assert!(exact > 0.4 && reexport == 0.0, "{exact} {reexport}");
+    let (exact, reexport) = parts("TokenBucket", "src/lib.rs").await;
+    assert!(exact == 0.0 && reexport > 0.3, "{exact} {reexport}");
+    let (exact, reexport) = parts("token bucket of clients", "src/bucket.rs").await;
+    assert_eq!((exact, reexport), (0.0, 0.0));
+    assert_eq!(parts("TokenBucket", "src/uses.rs").await, (0.0, 0.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -157,7 +157,6 @@ fn rerank(criterion: &mut Criterion) {
             end_line: 33,
             symbol: Some(format!("Router::route_{id}")),
             definitions: format!("route_{id}"),
-            comments: "Matches a path to a route.".into(),
             text: text(id),
             document: None,
             commit: None,

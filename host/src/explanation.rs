@@ -32,6 +32,10 @@ pub struct QueryExplanation {
     /// What prefixes (`rout*`) stood for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefixes: Vec<PrefixExplanation>,
+    /// Terms that were searched as well, or counted less than others: words that are named
+    /// as one, other words for the same thing, names of languages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expanded: Vec<WeightedTerm>,
     /// The terms that the text index was asked for instead of the query's own, when RM3
     /// widened it; greatest weight first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -45,11 +49,11 @@ pub struct PrefixExplanation {
     pub terms: Vec<String>,
 }
 
-/// A term of a widened query.
+/// A term with its part in the query.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WeightedTerm {
     pub term: String,
-    /// 0 to 1; those of a query add up to 1.
+    /// 0 to 1; those of a widened query add up to 1, and a term of the query by itself has 1.
     pub weight: f32,
 }
 
@@ -168,6 +172,9 @@ impl fmt::Display for Explanation {
         }
         for reason in &gate.reasons {
             write!(f, "; {reason}")?;
+        }
+        for WeightedTerm { term, weight } in &self.query.expanded {
+            write!(f, "; searched {term} × {weight}")?;
         }
         for (stage, plugin) in &self.plugins {
             write!(f, "; {stage} by {} {}", plugin.name, plugin.version)?;

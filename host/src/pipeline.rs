@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::engines::text::Bm25Settings;
 use crate::envelope::{AnswerEnvelope, Degraded};
@@ -157,7 +158,7 @@ async fn rank(
     let fused = judge::fuse(search, parent, decision, gathered, notes).await;
     let boosted = find::recency_boost(search, parent, &fused).await;
     let candidates = find::hydrate(search, parent, boosted, search.page.needs(decision.rerank_depth), notes).await;
-    let rows = judge::Rows { runs: &gathered.runs, fused, candidates };
+    let rows = judge::Rows { runs: &gathered.runs, asked: gathered.asked.clone(), fused, candidates };
     judge::rerank(search, parent, profile, decision, rows, notes).await
 }
 
@@ -173,12 +174,12 @@ fn describe(host: &SearchHost, run: &Run, request: &SearchRequest) {
 
 async fn choose(host: &SearchHost, request: &SearchRequest) -> Result<Chosen, RequestError> {
     let (plugins, choices) = (host.plugins.clone(), request.plugins.clone());
-    blocking(move || {
+    let choose = move || {
         let choose = |stage| plugins.choose(stage, choices.get(&stage));
         Ok(Chosen { gate: choose(Stage::Gate)?, fusion: choose(Stage::Fusion)?, rerank: choose(Stage::Rerank)? })
-    })
-    .await
-    .map_err(RequestError::Unavailable)?
+    };
+    // Only plugins that the request names may have to be made.
+    if request.plugins.is_empty() { choose() } else { blocking(choose).await.map_err(RequestError::Unavailable)? }
 }
 
 impl Search<'_> {
@@ -239,8 +240,20 @@ impl Notes {
 
 /// Runs what blocks on a thread made for it. A panic there becomes a message.
 async fn blocking<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(carried(body)).await.map_err(|error| {
-        tracing::error!(%error, "a stage panicked");
-        "an internal error was logged".to_owned()
-    })
+    tokio::task::spawn_blocking(carried(body)).await.map_err(|error| panicked(&error))
+}
+
+/// Runs what blocks for a few milliseconds, and has no deadline of its own, on this thread,
+/// whose other tasks go to another one meanwhile. To hand it over and back would take some
+/// 0.2 ms. A panic becomes a message.
+fn in_place<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    let caught = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+    let is_alone = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+    let outcome = if is_alone { caught() } else { tokio::task::block_in_place(caught) };
+    outcome.map_err(|_| panicked(&"where it stands"))
+}
+
+fn panicked(error: &dyn std::fmt::Display) -> String {
+    tracing::error!(%error, "a stage panicked");
+    "an internal error was logged".to_owned()
 }

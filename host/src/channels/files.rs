@@ -1,10 +1,9 @@
 //! The channel of whole files: BM25 over files, answered with the best chunk of each.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Channel, ChannelError, ChannelQuery};
-use crate::engines::text::TextError;
+use crate::engines::text::{Bm25Settings, TextError, TextQuery};
 use crate::index::snapshot::Snapshot;
 use crate::telemetry::Span;
 use crate::telemetry::conventions::{attr, span};
@@ -25,7 +24,7 @@ impl Channel for FilesChannel {
     }
 
     /// The best files, each with its score, by the chunk that is best for the same words;
-    /// where none holds a word by itself, by its first one.
+    /// of equals, or where none holds a word by itself, by the first one.
     fn search(&self, query: &ChannelQuery, span: &Span) -> Result<RankedList, ChannelError> {
         span.set(attr::QUERY_TERMS, query.text.terms.len() as i64);
         let engine = |error: TextError| ChannelError::Engine(error.to_string());
@@ -40,20 +39,21 @@ impl Channel for FilesChannel {
         }
         .map_err(engine)?;
         let admits = |id: ChunkId| query.admitted.as_ref().is_none_or(|admitted| admitted.contains(id));
-        let wanted: HashMap<u32, f32> = files.iter().copied().collect();
-        // All chunks of these files that hold a word.
-        let depth = files.iter().map(|(file, _)| chunks.chunks_of(*file).len()).sum();
-        let of_wanted = |id: u64| admits(ChunkId(id)) && chunks.file_number(ChunkId(id)).is_some_and(|file| wanted.contains_key(&file));
-        let held = self.snapshot.text.search(&query.text, depth, Some(&of_wanted)).map_err(engine)?;
-        let mut best: HashMap<u32, ChunkId> = HashMap::new();
-        for (id, _) in held {
-            if let Some(file) = chunks.file_number(id) {
-                best.entry(file).or_insert(id);
-            }
+        let own: Vec<(u32, f32, Vec<ChunkId>)> = files
+            .into_iter()
+            .map(|(file, score)| (file, score, chunks.chunks_of(file).iter().copied().filter(|id| admits(*id)).collect()))
+            .collect();
+        let all: Vec<ChunkId> = own.iter().flat_map(|(_, _, ids)| ids).copied().collect();
+        // The path says the same of all chunks of a file.
+        let settings = Bm25Settings { path_weight: 0.0, ..query.text.settings };
+        let within = TextQuery { settings, ..(*query.text).clone() };
+        let mut scores = self.snapshot.text.scores_of(&within, &all).map_err(engine)?.into_iter();
+        let mut rows: Vec<(ChunkId, f32)> = Vec::with_capacity(own.len());
+        for (_, score, ids) in own {
+            let of_chunks = scores.by_ref().take(ids.len());
+            let best = ids.into_iter().zip(of_chunks).reduce(|best, next| if next.1 > best.1 { next } else { best });
+            rows.extend(best.map(|(id, _)| (id, score)));
         }
-        let first = |file: u32| chunks.chunks_of(file).iter().copied().find(|id| admits(*id));
-        let rows: Vec<(ChunkId, f32)> =
-            files.into_iter().filter_map(|(file, score)| Some((best.get(&file).copied().or_else(|| first(file))?, score))).collect();
         span.set(attr::HITS, rows.len() as i64);
         Ok(RankedList::from_rows(rows)?)
     }

@@ -102,6 +102,17 @@ impl VectorIndex {
         if inner.metric_type() != MetricType::InnerProduct {
             return Err(wrong("metric", format!("{:?}", inner.metric_type()), info.metric.clone()));
         }
+        if info.nprobe > 0 {
+            // Where each row stands in the lists, 8 bytes a row: [`VectorIndex::scores_of`] needs it.
+            // SAFETY: the cast gives null for an index that has no lists, which is refused;
+            // nobody else has the index yet.
+            let lists = unsafe { ffi::faiss_IndexIVF_cast(inner.inner_ptr()) };
+            if lists.is_null() {
+                return Err(wrong("no inverted lists, but", inner.ntotal().to_string(), info.kind.clone()));
+            }
+            // SAFETY: as above.
+            check(unsafe { ffi::faiss_IndexIVF_make_direct_map(lists, 1) })?;
+        }
         Ok(VectorIndex { inner, info: info.clone() })
     }
 
@@ -121,6 +132,27 @@ impl VectorIndex {
         let mut vectors = vec![0.0; self.info.rows * self.info.dimension];
         self.inner.reconstruct_n(Idx::new(0), self.info.rows, &mut vectors)?;
         Ok(Some(vectors))
+    }
+
+    /// The inner product of `query` with each of these rows, in their order; with what the
+    /// index has near them when it is quantized. 0 for a row that isn't there.
+    ///
+    /// # Errors
+    /// When the query has another dimension or FAISS refuses.
+    pub fn scores_of(&self, query: &[f32], rows: &[usize]) -> Result<Vec<f32>, FaissError> {
+        if query.len() != self.info.dimension {
+            return Err(FaissError(format!("the query has dimension {}; the index has {}", query.len(), self.info.dimension)));
+        }
+        let mut vector = vec![0.0_f32; self.info.dimension];
+        let mut score = |row: &usize| -> Result<f32, FaissError> {
+            if *row >= self.info.rows {
+                return Ok(0.0);
+            }
+            // SAFETY: the row is there, and the output holds `dimension` floats.
+            check(unsafe { ffi::faiss_Index_reconstruct(self.inner.inner_ptr(), *row as ffi::idx_t, vector.as_mut_ptr()) })?;
+            Ok(vector.iter().zip(query).map(|(a, b)| a * b).sum())
+        };
+        rows.iter().map(&mut score).collect()
     }
 
     /// The `k` rows nearest to `query`, best first: (row, inner product). Fewer when
@@ -308,6 +340,18 @@ mod tests {
         assert!(found as f64 >= 0.95 * wanted as f64, "{found} of {wanted}");
         // Also over many lists, vectors come back as they went in.
         assert_eq!(index.vectors().unwrap().unwrap(), vectors);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.faiss");
+        index.write(&path).unwrap();
+        let index = VectorIndex::open(&path, index.info()).unwrap();
+        let query = &vectors[..dimension];
+        let scores = index.scores_of(query, &[7, 39_999, 0, 40_000]).unwrap();
+        for (row, score) in [7, 39_999, 0].into_iter().zip(&scores) {
+            let expect: f32 = vectors[row * dimension..][..dimension].iter().zip(query).map(|(a, b)| a * b).sum();
+            assert!((score - expect).abs() < 1e-6, "{row}: {score} {expect}");
+        }
+        assert_eq!(scores[3], 0.0);
+        assert!(index.scores_of(&[0.0; 3], &[0]).is_err());
     }
 
     #[test]

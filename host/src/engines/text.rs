@@ -11,6 +11,7 @@ mod schema;
 mod update;
 mod write;
 
+use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::index::tokenize::Tokenizer;
 use crate::types::ChunkId;
 use opened::Opened;
-use schema::{FIELDS, Kind};
+use schema::{FIELDS, Kind, NAMES};
 
 pub use opened::TERMS_MAX;
 pub use update::{update, update_files};
@@ -157,6 +158,24 @@ impl TextIndex {
         self.0.frequencies_in(field, terms)
     }
 
+    /// Which of these chunks hold a term in one field, by its name; none for a field that
+    /// this index doesn't have.
+    ///
+    /// # Errors
+    /// What tantivy says.
+    pub fn held_in(&self, field: &str, term: &str, ids: &[ChunkId]) -> Result<Vec<bool>, TextError> {
+        match place_of(field) {
+            Some(field) => self.0.held_in(field, term, &numbers(ids)),
+            None => Ok(vec![false; ids.len()]),
+        }
+    }
+
+    /// How many terms each of these chunks has in one field, by its name; 0 for a field
+    /// or a chunk that is not there.
+    pub fn lengths_in(&self, field: &str, ids: &[ChunkId]) -> Vec<f32> {
+        place_of(field).map_or_else(|| vec![0.0; ids.len()], |field| self.0.lengths_in(field, &numbers(ids)))
+    }
+
     /// How many chunks there are.
     pub fn documents(&self) -> u64 {
         self.0.documents()
@@ -175,6 +194,15 @@ impl TextIndex {
     /// What tantivy says.
     pub fn search(&self, query: &TextQuery, depth: usize, admits: Option<&Admits>) -> Result<Vec<(ChunkId, f32)>, TextError> {
         Ok(self.0.search(query, depth, admits)?.into_iter().map(|(id, score)| (ChunkId(id), score)).collect())
+    }
+
+    /// The score of each of these chunks, in the order of `ids`, as [`TextIndex::search`]
+    /// would give it; 0 for one that holds nothing of the query or is not there.
+    ///
+    /// # Errors
+    /// What tantivy says.
+    pub fn scores_of(&self, query: &TextQuery, ids: &[ChunkId]) -> Result<Vec<f32>, TextError> {
+        self.0.scores_of(query, &numbers(ids))
     }
 
     /// The chunks that hold a phrase in text, names or path, ascending.
@@ -230,13 +258,31 @@ impl FileIndex {
     /// # Errors
     /// What tantivy says.
     pub fn search(&self, query: &TextQuery, depth: usize, admits: Option<&Admits>) -> Result<Vec<(ChunkId, f32)>, TextError> {
-        let rows = if query.phrases.is_empty() {
-            self.0.search(query, depth, admits)?
-        } else {
-            self.0.search(&TextQuery { phrases: Vec::new(), ..query.clone() }, depth, admits)?
-        };
+        let rows = self.0.search(&without_phrases(query), depth, admits)?;
         Ok(rows.into_iter().map(|(first, score)| (ChunkId(first), score)).collect())
     }
+
+    /// The score of each of these files by its first chunk, in the order of `firsts`; 0
+    /// for one that holds nothing of the query or is not there.
+    ///
+    /// # Errors
+    /// What tantivy says.
+    pub fn scores_of(&self, query: &TextQuery, firsts: &[ChunkId]) -> Result<Vec<f32>, TextError> {
+        self.0.scores_of(&without_phrases(query), &numbers(firsts))
+    }
+}
+
+fn place_of(field: &str) -> Option<usize> {
+    NAMES.iter().position(|name| *name == field)
+}
+
+fn numbers(ids: &[ChunkId]) -> Vec<u64> {
+    ids.iter().map(|id| id.0).collect()
+}
+
+/// Files are indexed without places.
+fn without_phrases(query: &TextQuery) -> Cow<'_, TextQuery> {
+    if query.phrases.is_empty() { Cow::Borrowed(query) } else { Cow::Owned(TextQuery { phrases: Vec::new(), ..query.clone() }) }
 }
 
 #[cfg(test)]

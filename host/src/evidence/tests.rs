@@ -55,7 +55,7 @@ impl Index {
 
     fn evidence(&self, query: &str, found: Vec<(ChannelName, RankedList)>) -> IndexEvidence {
         let profile = QueryProfile::of(query, &self.snapshot.text, vec![ChannelName::Bm25]).unwrap();
-        IndexEvidence { snapshot: self.snapshot.clone(), profile: Arc::new(profile), found }
+        IndexEvidence { snapshot: self.snapshot.clone(), profile: Arc::new(profile), found, asked: Asked::default() }
     }
 }
 
@@ -81,11 +81,10 @@ fn terms_are_counted_in_each_field() {
 #[test]
 fn rows_have_their_own_scores_and_what_is_known_of_their_files() {
     let index = Index::of(&[("src/lib.rs", LIBRARY), ("tests/layer.rs", TEST), ("docs/layer.md", PAGE)]);
-    let mut rows = index.rows();
+    let rows = index.rows();
     assert_eq!(rows.iter().map(|row| row.path.as_str()).collect::<Vec<_>>(), ["docs/layer.md", "src/lib.rs", "tests/layer.rs"]);
     let list = RankedList { ids: vec![rows[1].id, rows[0].id], scores: vec![7.5, -0.5] };
     let evidence = index.evidence("where does a layer get put", vec![(ChannelName::Bm25, list)]);
-    rows[1].comments = "Puts a layer on a route.".into();
     let unknown = ChunkRow { id: ChunkId(999), ..rows[0].clone() };
     let asked: Vec<&ChunkRow> = rows.iter().chain([&unknown]).collect();
     let found = evidence.rows(&asked);
@@ -103,11 +102,45 @@ fn rows_have_their_own_scores_and_what_is_known_of_their_files() {
     check("position", [1.0, 1.0, 1.0, 0.0]);
     check("file_chunks", [1.0, 1.0, 1.0, 0.0]);
     check("age_days", [0.0; 4]);
-    let share = columns["comment_share"][1];
-    assert!(share > 0.1 && share < 0.5, "{share}");
-    let terms = columns["comment_terms"][1];
-    assert!(terms > 0.0 && terms < 1.0, "{terms}");
+    // `Layers`, `Puts`, `layer`, `route` of the text's 15 terms.
+    check("comment_share", [0.0, 4.0 / 15.0, 0.0, 0.0]);
+    // Of `does`, `layer`, `get`, `put` the second and the last.
+    let (idf, terms) = (evidence.profile.idf(), &evidence.profile.terms);
+    let held: f32 = terms.iter().zip(&idf).filter(|(term, _)| ["layer", "put"].contains(&term.as_str())).map(|(_, weight)| weight).sum();
+    let expect = held / idf.iter().sum::<f32>();
+    assert!(expect > 0.0 && expect < 1.0);
+    check("comment_terms", [0.0, expect, 0.0, 0.0]);
+    assert!(by_name(index.evidence("?", Vec::new()).rows(&asked))["comment_terms"] == [0.0; 4]);
     assert!(evidence.rows(&[]).columns.iter().all(|column| column.values.is_empty()));
+}
+
+#[test]
+fn rows_beyond_a_list_have_the_scores_that_its_channel_would_give() {
+    let index = Index::of(&[("src/lib.rs", LIBRARY), ("tests/layer.rs", TEST), ("docs/layer.md", PAGE)]);
+    let rows = index.rows();
+    let query = Arc::new(TextQuery::of(&["layer".to_owned()]));
+    let all = index.snapshot.text.search(&query, 10, None).unwrap();
+    let files = index.snapshot.best_files(&query, 10, None).unwrap();
+    assert_eq!((all.len(), files.len()), (3, 3));
+    let first = RankedList { ids: vec![all[0].0], scores: vec![all[0].1] };
+    let mut evidence = index.evidence("layer", vec![(ChannelName::Bm25, first.clone()), (ChannelName::Dense, first.clone())]);
+    evidence.asked = Asked { bm25: query.clone(), files: query, dense: None };
+    let asked: Vec<&ChunkRow> = rows.iter().collect();
+    let columns = by_name(evidence.rows(&asked));
+    for (at, row) in rows.iter().enumerate() {
+        let place = all.iter().position(|(id, _)| *id == row.id).unwrap();
+        assert_eq!(columns["bm25"][at], all[place].1, "{}", row.path);
+        assert_eq!(columns["bm25_rank"][at], if place == 0 { 1.0 } else { 0.0 }, "{}", row.path);
+        // No vectors here, and the third channel was not asked.
+        assert_eq!(columns["dense"][at], if place == 0 { all[0].1 } else { 0.0 });
+        assert_eq!(columns["files"][at], 0.0);
+    }
+    evidence.found = vec![(ChannelName::Files, RankedList::default())];
+    let columns = by_name(evidence.rows(&asked));
+    for (at, row) in rows.iter().enumerate() {
+        let own = files.iter().find(|(file, _)| Some(*file) == index.snapshot.chunks.file_number(row.id)).unwrap();
+        assert_eq!(columns["files"][at], own.1, "{}", row.path);
+    }
 }
 
 #[test]
@@ -132,40 +165,6 @@ fn ages_count_from_the_newest_commit() {
     ] {
         assert_eq!(age_days(commit, newest), expect, "{commit:?} {newest:?}");
     }
-}
-
-#[test]
-fn the_words_of_comments_count_as_they_do_in_the_index() {
-    let terms = ["rout", "layer", "routelayer", "größe", "http", "2"];
-    let profile = QueryProfile {
-        terms: terms.map(str::to_owned).into(),
-        document_frequencies: vec![1, 10, 1, 1, 5, 50],
-        documents: 100,
-        ..QueryProfile::default()
-    };
-    let idf = profile.idf();
-    let comments = CommentTerms::of(&profile);
-    let tokenizer = Tokenizer::default();
-    for text in [
-        "Routes of a router, routed: layers.",
-        "route_layer",
-        "Layer upon layer; nothing else in here.",
-        "the HTTPRouter2 of the size Größe",
-        "Unrelated words, all of them, with other first letters",
-        "x2 http_x LAYER RoUtE",
-        "",
-        "… – ü",
-    ] {
-        // The plain way: every word through the tokenizer.
-        let mut seen = std::collections::BTreeSet::new();
-        tokenizer.terms(text, &mut |term, _| {
-            seen.insert(term.to_owned());
-        });
-        let weight: f32 = terms.iter().zip(&idf).filter(|(term, _)| seen.contains(**term)).map(|(_, weight)| weight).sum();
-        let expect = weight / idf.iter().sum::<f32>();
-        assert!((comments.share(text) - expect).abs() < 1e-6, "{text}: {} {expect}", comments.share(text));
-    }
-    assert_eq!(CommentTerms::of(&QueryProfile::default()).share("any"), 0.0);
 }
 
 #[test]

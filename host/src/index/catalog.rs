@@ -77,8 +77,6 @@ pub struct ChunkRow {
     pub end_line: u32,
     pub symbol: Option<String>,
     pub definitions: String,
-    /// Comments and documentation strings in the text, without their marks.
-    pub comments: String,
     pub text: String,
     pub commit: Option<String>,
     pub commit_time_s: Option<i64>,

@@ -29,6 +29,8 @@ pub struct Dense {
 struct Rows {
     index: VectorIndex,
     ids: Vec<ChunkId>,
+    /// Rows by ascending chunk; `None` when they stand so already.
+    by_id: Option<Vec<u32>>,
 }
 
 /// Vectors by row, with the chunk of each.
@@ -51,7 +53,7 @@ impl Dense {
         has_chunk: &dyn Fn(ChunkId) -> bool,
     ) -> Result<Dense, OpenError> {
         let index = VectorIndex::open(&folder.join(FAISS_FILE), &info.index)?;
-        let primary = Rows { index, ids: primary_ids(folder, info)? };
+        let primary = Rows::of(index, primary_ids(folder, info)?);
         let there = bits(&primary.ids, has_chunk);
         let removed = primary.ids.len() - there.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
         if removed != info.removed {
@@ -62,13 +64,27 @@ impl Dense {
         }
         let secondary = match secondary_rows(folder, info)? {
             rows if rows.ids.is_empty() => None,
-            rows => Some(Rows { index: VectorIndex::build(&rows.vectors, info.index.dimension)?, ids: rows.ids }),
+            rows => Some(Rows::of(VectorIndex::build(&rows.vectors, info.index.dimension)?, rows.ids)),
         };
         let embedder: Box<dyn Embedder> = match settings {
             EmbedderSettings::Vllm(vllm) => Box::new(VllmEmbedder::new(vllm.clone(), Some(info.index.dimension))?),
             EmbedderSettings::Builtin(_) | EmbedderSettings::Off => Box::new(open_builtin(folder, info)?),
         };
         Ok(Dense { embedder, info: info.clone(), primary, there: (removed > 0).then_some(there), secondary })
+    }
+
+    /// The inner product of `query` with the vector of each of these chunks, in their order;
+    /// 0 for a chunk that has none.
+    ///
+    /// # Errors
+    /// When the query has another dimension or FAISS refuses.
+    pub fn scores_of(&self, query: &[f32], ids: &[ChunkId]) -> Result<Vec<f32>, FaissError> {
+        let mut scores = self.primary.scores_of(query, ids)?;
+        if let Some(secondary) = &self.secondary {
+            // A chunk's vector is in one of the two.
+            scores.iter_mut().zip(secondary.scores_of(query, ids)?).for_each(|(score, own)| *score += own);
+        }
+        Ok(scores)
     }
 
     /// The `k` admitted chunks nearest to `query`, best first; fewer when there are fewer,
@@ -92,6 +108,29 @@ impl Dense {
 }
 
 impl Rows {
+    fn of(index: VectorIndex, ids: Vec<ChunkId>) -> Rows {
+        let by_id = (!ids.is_sorted()).then(|| {
+            let mut rows: Vec<u32> = (0..ids.len() as u32).collect();
+            rows.sort_unstable_by_key(|row| ids[*row as usize]);
+            rows
+        });
+        Rows { index, ids, by_id }
+    }
+
+    fn row_of(&self, id: ChunkId) -> Option<usize> {
+        match &self.by_id {
+            None => self.ids.binary_search(&id).ok(),
+            Some(rows) => rows.binary_search_by_key(&id, |row| self.ids[*row as usize]).ok().map(|at| rows[at] as usize),
+        }
+    }
+
+    /// 0 for chunks that have no row here.
+    fn scores_of(&self, query: &[f32], ids: &[ChunkId]) -> Result<Vec<f32>, FaissError> {
+        // A row beyond the last one stands for none.
+        let rows: Vec<usize> = ids.iter().map(|id| self.row_of(*id).unwrap_or(usize::MAX)).collect();
+        self.index.scores_of(query, &rows)
+    }
+
     fn search(&self, query: &[f32], k: usize, admitted: Option<&[u8]>) -> Result<Vec<(ChunkId, f32)>, FaissError> {
         let hits = self.index.search(query, k, admitted)?;
         Ok(hits.into_iter().filter_map(|(row, score)| Some((*self.ids.get(row)?, score))).collect())
@@ -306,6 +345,11 @@ mod tests {
             for k in [1, 10, 1_000] {
                 let found: Vec<ChunkId> = dense.search(query, k, None).unwrap().into_iter().map(|(id, _)| id).collect();
                 assert_eq!(found, brute_force(&all, query, k, &has_chunk));
+                let hits = dense.search(query, k, None).unwrap();
+                let backwards: Vec<ChunkId> = hits.iter().rev().map(|hit| hit.0).collect();
+                for (score, hit) in dense.scores_of(query, &backwards).unwrap().iter().zip(hits.iter().rev()) {
+                    assert!((score - hit.1).abs() < 1e-5, "{hit:?}: {score}");
+                }
             }
         }
         assert_eq!(stored_vectors(folder, &info, &has_chunk).unwrap().ids, there.ids().collect::<Vec<_>>());

@@ -250,7 +250,6 @@ impl ChunkTable {
             end_line: chunk.end_line,
             symbol: chunk.symbol,
             definitions: chunk.definitions,
-            comments: chunk.comments,
             text: chunk.text,
             commit: file.commit.clone(),
             commit_time_s: file.commit_time_s,

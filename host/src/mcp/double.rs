@@ -293,6 +293,7 @@ pub fn stages_explanation(reason: String) -> Explanation {
         identifiers: Vec::new(),
         phrases: Vec::new(),
         prefixes: Vec::new(),
+        expanded: Vec::new(),
         widened: Vec::new(),
     };
     Explanation { query, gate, plugins: std::collections::BTreeMap::new() }

@@ -140,6 +140,7 @@ impl Told<'_> {
                 identifiers: profile.identifiers.clone(),
                 phrases: profile.phrases.clone(),
                 prefixes: self.gathered.prefixes.clone(),
+                expanded: self.gathered.expanded.clone(),
                 widened: self.gathered.widened.clone(),
             },
             gate: GateExplanation {

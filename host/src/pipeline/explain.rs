@@ -40,7 +40,7 @@ pub(super) async fn without_each_channel(
             let within = stage.child(span::EXPLAIN);
             within.set(attr::WITHOUT_CHANNEL, left_out.channel.as_str());
             let mut failures = Notes::untold();
-            let rest = Gathered { runs: rest, spans: Vec::new(), prefixes: Vec::new(), widened: Vec::new() };
+            let rest = Gathered { runs: rest, asked: gathered.asked.clone(), ..Gathered::default() };
             ranks = ranks_of(&rank(&compared, &within, profile, decision, &rest, &mut failures).await);
             if let Some(first) = failures.degraded.first() {
                 notes.warn(format!("the ranks without {} are not exact: {} ({})", left_out.channel, first.part, first.cause));

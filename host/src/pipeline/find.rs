@@ -8,8 +8,10 @@ use opentelemetry::trace::SpanContext;
 
 use super::collapse::best_passages;
 use super::words::{self, Widening, Words};
-use super::{Notes, Search, blocking};
+use super::{Notes, Search, in_place};
 use crate::channels::{Bm25Channel, Channel, ChannelError, ChannelQuery, DenseChannel, FilesChannel};
+use crate::engines::text::TextQuery;
+use crate::evidence::Asked;
 use crate::explanation::{PrefixExplanation, WeightedTerm};
 use crate::index::catalog::ChunkRow;
 use crate::index::snapshot::{Admitted, Snapshot};
@@ -29,11 +31,15 @@ pub(super) struct Boosted {
 }
 
 /// What the channels found, and the spans in which they did.
+#[derive(Default)]
 pub(super) struct Gathered {
     pub runs: Vec<ChannelRun>,
     pub spans: Vec<SpanContext>,
+    pub asked: Asked,
     /// What prefixes stood for.
     pub prefixes: Vec<PrefixExplanation>,
+    /// The terms that were added to the query's own, and those of less weight.
+    pub expanded: Vec<WeightedTerm>,
     /// The terms that RM3 made of the query; empty when it was not widened.
     pub widened: Vec<WeightedTerm>,
 }
@@ -53,14 +59,12 @@ pub(super) struct Candidates {
 pub(super) async fn profile(search: &Search<'_>, parent: &Span) -> Result<Arc<QueryProfile>, RequestError> {
     let stage = search.stage(parent, span::PROFILE);
     let struck = search.strike(span::PROFILE).await;
-    let (snapshot, text) = (search.host.snapshot.clone(), search.request.query.clone());
-    let without = search.request.reach.without.clone();
-    let profile = blocking(move || {
-        let mut channels = channels(&snapshot);
-        channels.retain(|channel| !without.contains(channel));
-        QueryProfile::of(&text, &snapshot.text, channels)
+    let snapshot = &search.host.snapshot;
+    let profile = in_place(|| {
+        let mut channels = channels(snapshot);
+        channels.retain(|channel| !search.request.reach.without.contains(channel));
+        QueryProfile::of(&search.request.query, &snapshot.text, channels)
     })
-    .await
     .and_then(|profile| profile.map_err(|error| error.to_string()))
     .and_then(|profile| struck.map(|()| profile))
     .map_err(|message| {
@@ -211,12 +215,19 @@ pub(super) async fn gather(
             (budget, own, outcome)
         }
     });
-    let mut gathered = Gathered { runs: Vec::new(), spans: Vec::new(), prefixes, widened: Vec::new() };
+    let expanded = words::expanded(&query, profile);
+    let asked_for = Asked { bm25: query.clone(), files: query.clone(), dense: vector.clone() };
+    let mut gathered = Gathered { asked: asked_for, prefixes, expanded, ..Gathered::default() };
     for (budget, own, outcome) in futures::future::join_all(asked).await {
         match outcome {
             Ok((list, widened)) => {
                 match widened {
-                    Ok(terms) => gathered.widened.extend(terms),
+                    Ok(terms) if terms.is_empty() => {}
+                    Ok(terms) => {
+                        let weighted = terms.iter().map(|told| (told.term.clone(), told.weight)).collect();
+                        gathered.asked.bm25 = Arc::new(TextQuery { terms: weighted, ..(*query).clone() });
+                        gathered.widened = terms;
+                    }
                     Err(error) => {
                         notes.degraded("rm3", error.class(), "the query was not widened", format!("the query was not widened: {error}"))
                     }
@@ -299,13 +310,12 @@ pub(super) async fn hydrate(search: &Search<'_>, parent: &Span, boosted: Boosted
     }
     let wanted: Vec<ChunkId> = boosted.list.ids.iter().copied().take(needed).collect();
     let beyond = boosted.list.ids[wanted.len()..].to_vec();
-    let (snapshot, ids) = (host.snapshot.clone(), wanted.clone());
     let struck = search.strike(span::HYDRATE).await;
-    let hydrated = blocking(move || {
+    let hydrated = in_place(|| {
         let began = Instant::now();
-        (snapshot.catalog.hydrate(&ids), began.elapsed())
+        (host.snapshot.catalog.hydrate(&wanted), began.elapsed())
     });
-    let outcome = hydrated.await.and_then(|(outcome, time)| {
+    let outcome = hydrated.and_then(|(outcome, time)| {
         stage.record(&Fact::DuckdbExecuted { operation: "SELECT", seconds: time.as_secs_f64() });
         outcome.map_err(|error| error.to_string())
     });

@@ -8,7 +8,7 @@ use opentelemetry::KeyValue;
 
 use super::find::{Candidates, Gathered};
 use super::{Notes, Search, blocking, record};
-use crate::evidence::IndexEvidence;
+use crate::evidence::{Asked, IndexEvidence};
 use crate::plugin::{
     Budget, CallReport, Called, Cause, ChannelRun, Configured, Decision, DocumentRows, Evidence, Explained, Fused, PluginFailure, Scoring,
     fallback,
@@ -44,6 +44,7 @@ pub(super) struct Decided {
 pub(super) struct Rows<'a> {
     /// The channels' lists, out of which all others came.
     pub runs: &'a [ChannelRun],
+    pub asked: Asked,
     pub fused: Fused,
     pub candidates: Candidates,
 }
@@ -63,7 +64,7 @@ pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<Query
     let (plugin, call) = (&search.chosen.gate, search.call);
     let stage = search.stage(parent, span::GATE);
     let _left = GivenUp(stage.clone());
-    let evidence = evidence(search, profile, &[]);
+    let evidence = evidence(search, profile, &[], Asked::default());
     let (asked, given, within) = (profile.clone(), evidence.clone(), stage.clone());
     let struck = search.strike(span::GATE).await;
     let called = guarded(plugin, struck, move |plugin| plugin.decide(&within, call, &asked, given)).await;
@@ -91,9 +92,9 @@ pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<Query
 }
 
 /// What plugins may ask about the query, and about the rows of `runs`.
-fn evidence(search: &Search<'_>, profile: &Arc<QueryProfile>, runs: &[ChannelRun]) -> Evidence {
+fn evidence(search: &Search<'_>, profile: &Arc<QueryProfile>, runs: &[ChannelRun], asked: Asked) -> Evidence {
     let found = runs.iter().map(|run| (run.channel, run.list.clone())).collect();
-    Evidence::Index(Arc::new(IndexEvidence { snapshot: search.host.snapshot.clone(), profile: profile.clone(), found }))
+    Evidence::Index(Arc::new(IndexEvidence { snapshot: search.host.snapshot.clone(), profile: profile.clone(), found, asked }))
 }
 
 /// Brings together what the gate decided, what the request says and what this index has.
@@ -213,7 +214,7 @@ pub(super) async fn rerank(
     rows: Rows<'_>,
     notes: &mut Notes,
 ) -> Ranked {
-    let Rows { runs, fused, candidates } = rows;
+    let Rows { runs, asked, fused, candidates } = rows;
     let depth = (decision.rerank_depth as usize).min(candidates.list.len());
     let wanted = search.wants_rerank() && depth > 0;
     if search.answers {
@@ -231,7 +232,7 @@ pub(super) async fn rerank(
     let _left = GivenUp(stage.clone());
     stage.set(attr::RERANK_DEPTH, depth as i64);
     let rows = RankedList { ids: candidates.list.ids[..depth].to_vec(), scores: candidates.list.scores[..depth].to_vec() };
-    let documents = DocumentRows::new(candidates.rows.clone()).with_evidence(evidence(search, profile, runs));
+    let documents = DocumentRows::new(candidates.rows.clone()).with_evidence(evidence(search, profile, runs, asked));
     let scores = Scoring::Models {
         scorers: search.host.scorers.clone(),
         query: profile.text.as_str().into(),

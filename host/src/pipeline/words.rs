@@ -128,6 +128,12 @@ fn literal(
     Ok((Words { query: Arc::new(query), admitted, prefixes }, warnings))
 }
 
+/// The terms of a query that the profile doesn't have, or that count less than others.
+pub(super) fn expanded(query: &TextQuery, profile: &QueryProfile) -> Vec<WeightedTerm> {
+    let told = |(term, weight): &&(String, f32)| *weight != 1.0 || !profile.terms.contains(term);
+    query.terms.iter().filter(told).map(|(term, weight)| WeightedTerm { term: term.clone(), weight: *weight }).collect()
+}
+
 /// The step that widens a query with terms of its best answers.
 pub(super) struct Widening {
     pub snapshot: Arc<Snapshot>,

@@ -167,7 +167,6 @@ fn chunk(document: &cases::Document) -> ChunkRow {
         symbol: document.symbol.clone(),
         definitions: document.definitions.clone().unwrap_or_default(),
         text: document.text.clone().unwrap_or_default(),
-        comments: String::new(),
         document: None,
         commit: None,
         commit_time_s: document.commit_time,

@@ -155,7 +155,6 @@ fn candidates() -> Vec<(&'static str, Rows)> {
         symbol: symbol.map(str::to_owned),
         definitions: symbol.unwrap_or_default().to_owned(),
         text: text.into(),
-        comments: String::new(),
         document: None,
         commit: None,
         commit_time_s: None,

@@ -51,11 +51,11 @@ fn built_in(class: Class, channel: &str) -> (u32, f32, &'static str) {
         (Class::Literal, _) => (50, 0.5, "literal: a second opinion"),
         (Class::Default, "bm25") => (150, 1.0, "default: words first"),
         (Class::Default, "dense") => (100, 0.7, "default: meaning second"),
-        (Class::Default, "files") => (100, 0.5, "default: the file around counts half"),
+        (Class::Default, "files") => (50, 0.5, "default: the file around counts half"),
         (Class::Default, _) => (100, 0.7, "default: a second opinion"),
         (Class::Vague, "bm25") => (150, 1.0, "vague: words may miss, look deep"),
         (Class::Vague, "dense") => (150, 1.0, "vague: meaning counts as much as words"),
-        (Class::Vague, "files") => (100, 0.6, "vague: words may be spread over a file"),
+        (Class::Vague, "files") => (50, 0.6, "vague: words may be spread over a file"),
         (Class::Vague, _) => (150, 1.0, "vague: every opinion counts"),
     }
 }

@@ -1,9 +1,10 @@
 //! Scores the best rows again by what the channels, names and paths say, and spreads the
 //! findings over files. In: rows with fused scores. Out: a score for each row.
 //!
-//! `base = Σ weight × signal`. Signals run from 0 to 1: the scores of the channels, and of the
-//! whole file, are divided by their largest value among the rows, so that a weight means the
-//! same for every query; the others are shares of the query's weight that a name spells out.
+//! `base = Σ weight × signal`. Signals run from 0 to 1: the scores that the channels give the
+//! rows are divided by their largest value, so that a weight means the same for every query,
+//! and those of vectors, which are large for all rows, by their range; the others are shares of
+//! the query's weight that a name spells out.
 //! Then `score = base × factors of the file's role × same_file_decay ^ (rows of the same file
 //! with a better score)`: showing one file again and again is the largest known loss.
 //!
@@ -31,13 +32,13 @@ spanloom_plugin::export_rerank!(CodeReranker);
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Parameters {
-    /// Weight of the chunk's score in the channel `bm25`, 0 to 10.
+    /// Weight of the chunk's score by the channel `bm25`, 0 to 10.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub bm25_weight: f32,
-    /// Weight of the whole file's score for the query's terms, 0 to 10.
+    /// Weight of the whole file's score by the channel `files`, 0 to 10.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub files_weight: f32,
-    /// Weight of the chunk's score in the channel `dense`, 0 to 10.
+    /// Weight of the chunk's score by the channel `dense`, 0 to 10.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub dense_weight: f32,
     /// Weight of the fused score where the host tells no scores of channels, 0 to 10.
@@ -80,16 +81,16 @@ impl Default for Parameters {
         Parameters {
             bm25_weight: 1.0,
             files_weight: 0.3,
-            dense_weight: 0.3,
+            dense_weight: 0.4,
             fused_weight: 1.0,
             stem_weight: 0.6,
             definition_weight: 0.2,
-            exact_weight: 0.5,
+            exact_weight: 0.8,
             reexport_weight: 0.4,
             phrase_weight: 0.3,
             test_factor: 0.5,
             auxiliary_factor: 0.5,
-            prose_factor: 0.5,
+            prose_factor: 0.4,
             same_file_decay: 0.1,
         }
     }
@@ -187,10 +188,10 @@ impl CodeReranker {
         let span = stage.child("rerank.features");
         let facts = documents.look_up(&rows.ids)?;
         let evidence = documents.evidence(&rows.ids)?;
-        let scores = |column: &str| normalized(evidence.column(column).unwrap_or_default(), rows.ids.len());
-        let (bm25, files, dense) = (scores("bm25"), scores("files_bm25"), scores("dense"));
+        let scores = |column: &str, low: Low| normalized(evidence.column(column).unwrap_or_default(), rows.ids.len(), low);
+        let (bm25, files, dense) = (scores("bm25", Low::Zero), scores("files", Low::Zero), scores("dense", Low::Smallest));
         let told = bm25.iter().chain(&dense).any(|score| *score > 0.0);
-        let fused = if told { vec![0.0; rows.ids.len()] } else { normalized(&rows.scores, rows.ids.len()) };
+        let fused = if told { vec![0.0; rows.ids.len()] } else { normalized(&rows.scores, rows.ids.len(), Low::Zero) };
         let parts: Vec<Parts> = (0..rows.ids.len())
             .map(|row| {
                 let (path, language) = (&facts.paths[row], &facts.languages[row]);
@@ -303,18 +304,29 @@ impl CodeReranker {
     }
 }
 
-/// Divides by the largest score. Negative scores are lifted to 0 first, all by the same;
-/// scores that are no numbers count as the smallest. All equal to 0 stay so; a column that
-/// isn't there is `length` zeros.
-fn normalized(scores: &[f32], length: usize) -> Vec<f32> {
+/// The score that becomes 0.
+#[derive(Clone, Copy)]
+enum Low {
+    /// 0, or the smallest one if that is negative.
+    Zero,
+    Smallest,
+}
+
+/// Scores as shares of the way from the lowest to the largest one. Those that are no numbers
+/// count as the lowest. All equal gives zeros, but for `Low::Zero` only if they are 0; a column
+/// that isn't there is `length` zeros.
+fn normalized(scores: &[f32], length: usize, low: Low) -> Vec<f32> {
     let finite = || scores.iter().copied().filter(|score| score.is_finite());
-    let lift = finite().fold(0.0, f32::min);
-    let largest = f64::from(finite().fold(lift, f32::max)) - f64::from(lift);
-    let divide = |score: f32| match score.is_finite() && largest > 0.0 {
-        true => ((f64::from(score) - f64::from(lift)) / largest) as f32,
+    let lowest = match low {
+        Low::Zero => finite().fold(0.0, f32::min),
+        Low::Smallest => finite().reduce(f32::min).unwrap_or(0.0),
+    };
+    let range = f64::from(finite().fold(lowest, f32::max)) - f64::from(lowest);
+    let share = |score: f32| match score.is_finite() && range > 0.0 {
+        true => ((f64::from(score) - f64::from(lowest)) / range) as f32,
         false => 0.0,
     };
-    (0..length).map(|row| divide(scores.get(row).copied().unwrap_or(0.0))).collect()
+    (0..length).map(|row| share(scores.get(row).copied().unwrap_or(0.0))).collect()
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ fn each_signal_prefers_what_it_should() {
     check(&plain, of("rate_limit/mod.rs", "", ""), of("rate_limit/other.rs", "", ""));
     check(&plain, of("rate_limit.rs", "", ""), of("rate.rs", "", ""));
     check(&plain, of("a.rs", "", ""), of("notes/a.md", "", ""));
-    for column in ["bm25", "files_bm25", "dense"] {
+    for column in ["bm25", "files", "dense"] {
         check(&plain, with(of("a.rs", "", ""), &[(column, 5.0)]), with(of("b.rs", "", ""), &[(column, 2.0)]));
     }
     for role in ["role_test", "role_example", "role_docs", "role_benchmark", "role_generated", "role_vendored"] {
@@ -233,4 +233,19 @@ fn awkward_input_gives_the_same_finite_scores_each_time() {
         let again = scores("{}", &query, &fused, documents);
         assert_eq!(once, again);
     }
+}
+
+#[test]
+fn scores_become_shares_of_their_range() {
+    let check = |scores: &[f32], low: Low, expect: &[f32]| assert_eq!(normalized(scores, expect.len(), low), expect, "{scores:?}");
+    check(&[2.0, 4.0, 0.0], Low::Zero, &[0.5, 1.0, 0.0]);
+    check(&[2.0, 4.0, 3.0], Low::Zero, &[0.5, 1.0, 0.75]);
+    check(&[2.0, 4.0, 3.0], Low::Smallest, &[0.0, 1.0, 0.5]);
+    check(&[-1.0, 1.0, 3.0], Low::Zero, &[0.0, 0.5, 1.0]);
+    check(&[5.0, 5.0], Low::Zero, &[1.0, 1.0]);
+    check(&[5.0, 5.0], Low::Smallest, &[0.0, 0.0]);
+    check(&[0.0, 0.0], Low::Zero, &[0.0, 0.0]);
+    check(&[f32::NAN, 2.0, f32::INFINITY, 1.0], Low::Smallest, &[0.0, 1.0, 0.0, 0.0]);
+    check(&[f32::MAX, -f32::MAX], Low::Smallest, &[1.0, 0.0]);
+    check(&[], Low::Zero, &[0.0, 0.0]);
 }

@@ -210,7 +210,6 @@ fn documents(rows: usize) -> DocumentRows {
             "/// Matches a path to a route.\npub fn route_{id}(path: &str) {{\n{}}}\n",
             "    let layer = self.layers.get(path)?;\n".repeat(30)
         ),
-        comments: String::new(),
         document: None,
         commit: None,
         commit_time_s: None,

@@ -9,7 +9,7 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{InvertedIndexReader, ReloadPolicy, Searcher, SegmentReader, Term};
 
 use super::postings::{Cursor, Holders, Postings};
-use super::rank::{Best, Clause, rank};
+use super::rank::{self, Best, Clause, rank};
 use super::schema::{self, FIELDS, Fields, Kind, NAMES, WITH_PHRASES, length_name};
 use super::{Admits, Bm25Settings, Phrase, TextError, TextQuery};
 
@@ -31,8 +31,44 @@ pub struct Opened {
 /// What is kept in memory of a segment, by document.
 struct Segment {
     ids: Vec<u64>,
+    /// Documents by ascending id; `None` when they stand so already.
+    by_id: Option<Vec<u32>>,
     lengths: [Vec<f32>; FIELDS],
     inverted: [Arc<InvertedIndexReader>; FIELDS],
+}
+
+impl Segment {
+    /// The documents with these ids, ascending, each with the place of its id.
+    fn docs_of(&self, ids: &[u64]) -> Vec<(u32, usize)> {
+        let mut docs = Vec::with_capacity(ids.len());
+        let mut next = 0;
+        for (place, id) in ids.iter().enumerate() {
+            // Chunks of a file mostly stand side by side.
+            let doc = if self.ids.get(next as usize) == Some(id) { Some(next) } else { self.doc_of(*id) };
+            if let Some(doc) = doc {
+                docs.push((doc, place));
+                next = doc + 1;
+            }
+        }
+        docs.sort_unstable();
+        docs
+    }
+
+    fn doc_of(&self, id: u64) -> Option<u32> {
+        match &self.by_id {
+            None => self.ids.binary_search(&id).ok().map(|doc| doc as u32),
+            Some(docs) => docs.binary_search_by_key(&id, |doc| self.ids[*doc as usize]).ok().map(|at| docs[at]),
+        }
+    }
+}
+
+/// Documents by ascending id, unless they stand so already.
+fn by_id(ids: &[u64]) -> Option<Vec<u32>> {
+    (!ids.is_sorted()).then(|| {
+        let mut docs: Vec<u32> = (0..ids.len() as u32).collect();
+        docs.sort_unstable_by_key(|doc| ids[*doc as usize]);
+        docs
+    })
 }
 
 /// Where documents hold something, in each segment.
@@ -61,7 +97,8 @@ impl Opened {
                 }
                 let inverted = fields.texts.iter().map(|field| segment.inverted_index(*field)).collect::<Result<Vec<_>, _>>()?;
                 let inverted = inverted.try_into().map_err(|_| tantivy::TantivyError::InternalError("fields went missing".into()))?;
-                Ok(Segment { ids: column(segment, &id_name)?, lengths, inverted })
+                let ids = column(segment, &id_name)?;
+                Ok(Segment { by_id: by_id(&ids), ids, lengths, inverted })
             })
             .collect::<tantivy::Result<Vec<Segment>>>()?;
         let documents = segments.iter().map(|segment| segment.ids.len() as u64).sum();
@@ -93,11 +130,67 @@ impl Opened {
         terms.iter().map(count).collect()
     }
 
+    /// Which of these documents hold a term in a field.
+    pub fn held_in(&self, field: usize, term: &str, ids: &[u64]) -> Result<Vec<bool>, TextError> {
+        let mut held = vec![false; ids.len()];
+        let (_, Found::Term(lists)) = self.term(field, term)? else { return Ok(held) };
+        for (segment, list) in self.segments.iter().zip(lists) {
+            let Some(list) = list else { continue };
+            let mut cursor = Cursor::new(Postings::Term(list));
+            for (doc, place) in segment.docs_of(ids) {
+                held[place] |= cursor.frequency_at(doc).is_some();
+            }
+        }
+        Ok(held)
+    }
+
+    /// How many terms each of these documents has in a field; 0 for one that is not there.
+    pub fn lengths_in(&self, field: usize, ids: &[u64]) -> Vec<f32> {
+        let mut lengths = vec![0.0; ids.len()];
+        for segment in &self.segments {
+            for (doc, place) in segment.docs_of(ids) {
+                lengths[place] = segment.lengths[field].get(doc as usize).copied().unwrap_or_default();
+            }
+        }
+        lengths
+    }
+
     /// The `depth` best documents by id, best first; equal scores by id.
     pub fn search(&self, query: &TextQuery, depth: usize, admits: Option<&Admits>) -> Result<Vec<(u64, f32)>, TextError> {
         if depth == 0 {
             return Ok(Vec::new());
         }
+        let clauses = self.clauses(query)?;
+        let mut best = Best::new(depth);
+        for (at, clauses) in clauses.into_iter().enumerate() {
+            let (ids, alive) = (&self.segments[at].ids, self.searcher.segment_reader(at as u32).alive_bitset());
+            let id_of = |doc: u32| {
+                let id = *ids.get(doc as usize)?;
+                (alive.is_none_or(|alive| alive.is_alive(doc)) && admits.is_none_or(|admits| admits(id))).then_some(id)
+            };
+            rank(clauses, &id_of, &mut best);
+        }
+        Ok(best.into_rows())
+    }
+
+    /// The score of each of these documents, in the order of `ids`; 0 for one that holds
+    /// nothing of the query or is not there. The same as [`Opened::search`] gives.
+    pub fn scores_of(&self, query: &TextQuery, ids: &[u64]) -> Result<Vec<f32>, TextError> {
+        let mut scores = vec![0.0; ids.len()];
+        for (at, (segment, clauses)) in self.segments.iter().zip(self.clauses(query)?).enumerate() {
+            let alive = self.searcher.segment_reader(at as u32).alive_bitset();
+            let mut asked = segment.docs_of(ids);
+            asked.retain(|(doc, _)| alive.is_none_or(|alive| alive.is_alive(*doc)));
+            let docs: Vec<u32> = asked.iter().map(|(doc, _)| *doc).collect();
+            for ((_, place), score) in asked.iter().zip(rank::scores(clauses, &docs)) {
+                scores[*place] = score;
+            }
+        }
+        Ok(scores)
+    }
+
+    /// What a query asks of each segment.
+    fn clauses(&self, query: &TextQuery) -> Result<Vec<Vec<Clause<'_>>>, TextError> {
         let mut clauses: Vec<Vec<Clause>> = self.segments.iter().map(|_| Vec::new()).collect();
         let terms = self.rarest(query)?;
         for (field, weight) in query.settings.weights().into_iter().enumerate().filter(|(_, weight)| *weight > 0.0) {
@@ -111,16 +204,7 @@ impl Opened {
         for phrase in &query.phrases {
             self.add(&mut clauses, &query.settings, 0, 1.0, self.phrase(phrase)?.made());
         }
-        let mut best = Best::new(depth);
-        for (at, clauses) in clauses.into_iter().enumerate() {
-            let (ids, alive) = (&self.segments[at].ids, self.searcher.segment_reader(at as u32).alive_bitset());
-            let id_of = |doc: u32| {
-                let id = *ids.get(doc as usize)?;
-                (alive.is_none_or(|alive| alive.is_alive(doc)) && admits.is_none_or(|admits| admits(id))).then_some(id)
-            };
-            rank(clauses, &id_of, &mut best);
-        }
-        Ok(best.into_rows())
+        Ok(clauses)
     }
 
     /// The ids of the documents that hold a phrase, ascending.

@@ -155,6 +155,28 @@ pub fn rank(clauses: Vec<Clause>, id_of: &dyn Fn(u32) -> Option<u64>, best: &mut
     }
 }
 
+/// What the clauses give each of these documents, which ascend: 0 where none holds it.
+/// Exactly what [`rank`] would give.
+pub fn scores(mut clauses: Vec<Clause>, docs: &[u32]) -> Vec<f32> {
+    let mut sums = vec![0.0_f64; docs.len()];
+    for clause in clauses.iter_mut().filter(|clause| clause.weight > 0.0) {
+        let mut at = 0;
+        loop {
+            // To the first one asked for that may be in the list, then there in the list.
+            let next = clause.cursor.doc();
+            while docs.get(at).is_some_and(|doc| *doc < next) {
+                at += 1;
+            }
+            let Some(doc) = docs.get(at) else { break };
+            if let Some(frequency) = clause.cursor.frequency_at(*doc) {
+                sums[at] += f64::from(clause.score(*doc, frequency));
+                at += 1;
+            }
+        }
+    }
+    sums.into_iter().map(|sum| sum as f32).collect()
+}
+
 /// The sum with what the clauses add that were only asked; `None` as soon as it can't
 /// reach `least`.
 fn completed(clauses: &mut [Clause], bounds: &[f64], doc: u32, sum: f64, least: f32) -> Option<f32> {
@@ -213,6 +235,11 @@ mod tests {
             }
             let mut all: Vec<(u64, f32)> = all.into_iter().map(|(id, sum)| (id, sum as f32)).collect();
             all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            let asked: Vec<u32> = (0..DOCS).filter(|doc| doc.is_multiple_of(every * 3)).collect();
+            let by_id: std::collections::BTreeMap<u64, f32> = all.iter().copied().collect();
+            for (doc, score) in asked.iter().zip(scores(clauses(), &asked)) {
+                prop_assert_eq!(score, by_id.get(&u64::from(DOCS - doc)).copied().unwrap_or(0.0));
+            }
             all.truncate(depth);
             prop_assert_eq!(best.into_rows(), all);
         }
