@@ -309,24 +309,30 @@ impl CodeReranker {
 enum Low {
     /// 0, or the smallest one if that is negative.
     Zero,
+    /// Of cosines: a range below [`COSINE_RANGE_MIN`] is rounding, and none.
     Smallest,
 }
 
+/// Vectors hold 32 bits a number: what they differ by here says nothing.
+const COSINE_RANGE_MIN: f64 = 1e-4;
+/// A share below this is rounding, and 0.
+const SHARE_MIN: f32 = 1e-6;
+
 /// Scores as shares of the way from the lowest to the largest one. Those that are no numbers
-/// count as the lowest. All equal gives zeros, but for `Low::Zero` only if they are 0; a column
-/// that isn't there is `length` zeros.
+/// count as the lowest. Without a range all are 0, and a column that isn't there is `length` zeros.
 fn normalized(scores: &[f32], length: usize, low: Low) -> Vec<f32> {
     let finite = || scores.iter().copied().filter(|score| score.is_finite());
-    let lowest = match low {
-        Low::Zero => finite().fold(0.0, f32::min),
-        Low::Smallest => finite().reduce(f32::min).unwrap_or(0.0),
+    let (lowest, range_min) = match low {
+        Low::Zero => (finite().fold(0.0, f32::min), 0.0),
+        Low::Smallest => (finite().reduce(f32::min).unwrap_or(0.0), COSINE_RANGE_MIN),
     };
     let range = f64::from(finite().fold(lowest, f32::max)) - f64::from(lowest);
-    let share = |score: f32| match score.is_finite() && range > 0.0 {
+    let share = |score: f32| match score.is_finite() && range > range_min {
         true => ((f64::from(score) - f64::from(lowest)) / range) as f32,
         false => 0.0,
     };
-    (0..length).map(|row| share(scores.get(row).copied().unwrap_or(0.0))).collect()
+    let shares = (0..length).map(|row| share(scores.get(row).copied().unwrap_or(0.0)));
+    shares.map(|share| if share < SHARE_MIN { 0.0 } else { share }).collect()
 }
 
 #[cfg(test)]

@@ -244,6 +244,8 @@ fn scores_become_shares_of_their_range() {
     check(&[-1.0, 1.0, 3.0], Low::Zero, &[0.0, 0.5, 1.0]);
     check(&[5.0, 5.0], Low::Zero, &[1.0, 1.0]);
     check(&[5.0, 5.0], Low::Smallest, &[0.0, 0.0]);
+    check(&[5e-8, -2e-8], Low::Smallest, &[0.0, 0.0]);
+    check(&[0.5, 0.0, 1e-8], Low::Smallest, &[1.0, 0.0, 0.0]);
     check(&[0.0, 0.0], Low::Zero, &[0.0, 0.0]);
     check(&[f32::NAN, 2.0, f32::INFINITY, 1.0], Low::Smallest, &[0.0, 1.0, 0.0, 0.0]);
     check(&[f32::MAX, -f32::MAX], Low::Smallest, &[1.0, 0.0]);
