@@ -31,7 +31,7 @@ pub struct RangeFinder {
     pub rank_max: usize,
     /// Directions carried beyond `rank_max` while searching.
     pub oversampling: usize,
-    /// Multiplications by `AᵀA` after the first sketch; each sharpens a spectrum that falls slowly.
+    /// Multiplications of the sketch by `AAᵀ`, at least one; each sharpens a spectrum that falls slowly.
     pub power_iterations: usize,
     /// Seed of the sketch.
     pub seed: u64,
@@ -43,27 +43,28 @@ impl RangeFinder {
     /// zeros gives no columns.
     ///
     /// Randomized subspace iteration, Halko, Martinsson and Tropp, SIAM Review 53(2), 2011,
-    /// algorithm 4.4 applied to `Aᵀ`: `V = orth((AᵀA)^q AᵀΩ)`, then the eigenvectors of the small
-    /// `(AV)ᵀ(AV)` turn `V` to the singular directions.
+    /// algorithm 4.4: `Q = orth((AAᵀ)^q Ω)`, then the singular value decomposition of the small
+    /// side of `AᵀQ`, by the eigenvectors of `(AᵀQ)ᵀ(AᵀQ)`. The bases are as long as `A` has
+    /// rows, of which a corpus has fewer than columns.
     pub fn truncated_svd(&self, a: &SparseRows) -> TruncatedSvd {
         let transposed = a.transposed();
         let width = self.rank_max.saturating_add(self.oversampling);
         let width = width.min(a.rows()).min(a.columns());
 
-        let sketch = DenseRows::gaussian(a.rows(), width, self.seed);
-        let mut basis = transposed.product(&sketch).orthonormalized();
-        drop(sketch);
-        for _ in 0..self.power_iterations {
-            basis = transposed.product(&a.product(&basis)).orthonormalized();
+        let mut basis = DenseRows::gaussian(a.rows(), width, self.seed);
+        for _ in 0..self.power_iterations.max(1) {
+            basis = a.product(&transposed.product(&basis)).orthonormalized();
         }
-        // The second pass of CholeskyQR2: what the first left of the condition number is gone after
-        // it.
-        let basis = basis.orthonormalized();
-        if basis.columns == 0 {
-            return TruncatedSvd { right: basis, values: Vec::new() };
+        let images = transposed.product(&basis);
+        if images.columns == 0 {
+            return TruncatedSvd { right: images, values: Vec::new() };
         }
-        let (rotation, eigenvalues) = leading_eigenvectors(a.product(&basis).gram(), self.rank_max);
-        TruncatedSvd { right: basis.times(&rotation), values: eigenvalues.into_iter().map(|value| value.sqrt() as f32).collect() }
+        let (mut rotation, eigenvalues) = leading_eigenvectors(images.gram(), self.rank_max);
+        let values: Vec<f64> = eigenvalues.into_iter().map(f64::sqrt).collect();
+        for (mut column, value) in rotation.column_iter_mut().zip(&values) {
+            column /= *value;
+        }
+        TruncatedSvd { right: images.times(&rotation), values: values.into_iter().map(|value| value as f32).collect() }
     }
 }
 
