@@ -8,6 +8,7 @@ mod contract;
 mod crash;
 mod documents;
 mod eval;
+mod experiments;
 mod failures;
 mod git_tools;
 mod hostile;

@@ -119,7 +119,8 @@ async fn queries_find_their_file() {
     let sandbox = Sandbox::indexed(&repo);
     let server = Server::start(&sandbox);
     let client = Client::connect(&server).await;
-    assert_eq!(client.tools().await, ["semantic_search", "semantic_search_pro", "open_file", "git_blame", "git_history", "run_report"]);
+    let tools = ["semantic_search", "semantic_search_pro", "open_file", "git_blame", "git_history", "run_report", "report_feedback"];
+    assert_eq!(client.tools().await, tools);
 
     for (query, path, symbol) in [
         ("token bucket that limits the rate of requests", "src/token_bucket.rs", None),

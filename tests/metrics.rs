@@ -25,7 +25,7 @@ const EXPORTERS_OWN: [&str; 2] = ["target_info", "otel_scope_info"];
 /// No time runs out, however busy the machine is.
 const PATIENT: &str = "[plugins.limits]\ncall_ms_max = 20000\nsetup_ms_max = 20000\n";
 /// The same for whole searches.
-const PATIENT_SEARCH: &str = "deadline_ms = 60000\nembed_deadline_ms = 20000\nchannel_deadline_ms = 20000\n";
+const PATIENT_SEARCH: &str = "row_cache_mb = 0\ndeadline_ms = 60000\nembed_deadline_ms = 20000\nchannel_deadline_ms = 20000\n";
 
 /// A series, and what it says after the script.
 type Moved = (&'static str, &'static [(&'static str, &'static str)], Says);

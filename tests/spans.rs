@@ -87,6 +87,7 @@ async fn every_tool_has_the_spans_and_attributes_of_the_page() {
         ("git_blame", json!({"path": "docs/deploy.md"})),
         ("git_history", json!({"path": "docs/deploy.md"})),
         ("run_report", json!({"run_id": "mine"})),
+        ("report_feedback", json!({"run_id": "mine", "chunk_ids": [1], "kind": "used"})),
     ] {
         let trace = call(&server, &collector, tool, arguments).await;
         assert_eq!(Some(&trace.tree()), trees.get(&format!("tools/call {tool} SERVER")), "{tool}");

@@ -1,14 +1,17 @@
 //! Puts the parts together. The only place that picks concrete types, and the one
 //! that swaps generations under a running server.
 
+mod experiments;
 mod files;
 mod git_tools;
 mod records;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
+use experiments::Experiments;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::Value as Json;
@@ -18,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::code::git::GitLimits;
 use crate::config::Loaded;
 use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
+use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments};
+use crate::experiments::journal::JournalError;
 use crate::faults::Faults;
 use crate::index::data_dir::DataDir;
 use crate::index::scan::ScanLimits;
@@ -61,6 +66,8 @@ pub struct App {
     /// Reports that may be composed at once.
     composing: Arc<Semaphore>,
     git: GitLimits,
+    /// A server's.
+    experiments: OnceLock<Experiments>,
 }
 
 /// A generation's name, and when its manifest was written.
@@ -115,10 +122,22 @@ impl App {
             composing: Arc::new(Semaphore::new(COMPOSING_MAX)),
             scan: build.scan,
             git: build.git,
+            experiments: OnceLock::new(),
             data,
         };
         app.reload();
         Ok(app)
+    }
+
+    /// Begins with experiments: searches that clients ask for take part in them, and are
+    /// written down.
+    ///
+    /// # Errors
+    /// When the journal can't be written.
+    pub fn start_experiments(&self, folder: PathBuf) -> Result<(), JournalError> {
+        let started = Experiments::start(folder, &self.data.experiments(), self.telemetry.records_query_text())?;
+        self.experiments.get_or_init(|| started);
+        Ok(())
     }
 
     /// The index, or why there is none.
@@ -157,7 +176,9 @@ impl App {
         let again_at = outcome.is_err().then(|| Instant::now() + REOPEN_INTERVAL);
         *tried = current.map(|stamp| Tried { stamp, again_at });
         match outcome {
-            Ok(snapshot) => {
+            Ok(mut snapshot) => {
+                // 64 GiB at most, which a pointer's size holds.
+                snapshot.catalog.keep_rows((self.settings.row_cache_mb << 20) as usize);
                 self.telemetry.index_opened(index_facts(&snapshot));
                 tracing::info!(generation = snapshot.manifest.generation, chunks = snapshot.chunks.len(), "index opened");
                 self.snapshot.store(Some(Arc::new(snapshot)));
@@ -175,14 +196,32 @@ impl App {
         }
     }
 
-    /// Watches for new generations until `stop`.
+    /// Watches for new generations until `stop`, and warms each that is opened.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(RELOAD_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_warm = false;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let app = self.clone();
+            let look = move || {
+                app.experiments.get().into_iter().for_each(Experiments::refresh);
+                let changed = app.reload();
+                if changed || !is_warm {
+                    app.warm();
+                }
+            };
             // A panic while opening is logged by the runtime; the next tick tries again.
-            let _ = tokio::task::spawn_blocking(move || app.reload()).await;
+            let _ = tokio::task::spawn_blocking(look).await;
+            is_warm = true;
+        }
+    }
+
+    /// Has the first searches of a generation find it in memory.
+    fn warm(&self) {
+        if let Some(snapshot) = self.snapshot.load_full()
+            && let Err(error) = snapshot.catalog.warm()
+        {
+            tracing::warn!(%error, "the catalog could not be read ahead");
         }
     }
 
@@ -222,6 +261,7 @@ impl App {
             settings: self.settings,
             record_query_text: self.telemetry.records_query_text(),
             faults: self.faults.clone(),
+            arms: Vec::new(),
         }
     }
 
@@ -258,11 +298,42 @@ impl SearchService for App {
     }
 
     fn search<'a>(&'a self, run: &'a Run, request: SearchRequest) -> BoxFuture<'a, Result<AnswerEnvelope, RequestError>> {
-        async move { App::search(self, run, &request).await }.boxed()
+        let answered = async move {
+            let Some(experiments) = self.experiments.get() else { return App::search(self, run, &request).await };
+            let taken = experiments.begin(run, &request);
+            let outcome = match self.snapshot() {
+                Ok(snapshot) => {
+                    let host = SearchHost { arms: taken.arms(), ..self.search_host(snapshot) };
+                    pipeline::search(&host, run, &request).await
+                }
+                Err(error) => Err(error),
+            };
+            taken.finish(&outcome);
+            outcome
+        };
+        answered.boxed()
     }
 
     fn open_file<'a>(&'a self, run: &'a Run, arguments: OpenFileArguments) -> BoxFuture<'a, Result<FileSlice, RequestError>> {
-        App::open_file(self, run, arguments).boxed()
+        let opened = async move {
+            let outcome = App::open_file(self, run, arguments).await;
+            if let (Some(experiments), Ok(slice)) = (self.experiments.get(), &outcome) {
+                experiments.opened(run, slice);
+            }
+            outcome
+        };
+        opened.boxed()
+    }
+
+    fn report_feedback<'a>(&'a self, _: &'a Run, arguments: FeedbackArguments) -> BoxFuture<'a, Result<FeedbackAnswer, RequestError>> {
+        let taken = async move {
+            let Some(experiments) = self.experiments.get() else {
+                return Err(RequestError::Unavailable("feedback is taken by a server".into()));
+            };
+            // The disk may be slow; nothing else of this call runs meanwhile.
+            tokio::task::block_in_place(|| experiments.feedback(&arguments))
+        };
+        taken.boxed()
     }
 
     fn run_report<'a>(&'a self, run: Option<&'a Run>, key: ReportKey) -> BoxFuture<'a, Result<Reported, RequestError>> {
@@ -309,7 +380,9 @@ impl SearchService for App {
             ok: false,
             detail: format!("go wrong on purpose: {}; remove `[faults]` from the configuration to end it", self.faults.stages().join(", ")),
         });
-        Readiness { ready: index.ok, checks: std::iter::once(index.clone()).chain(serving).chain(refused).chain(faults).collect() }
+        let experiments = self.experiments.get().and_then(Experiments::check);
+        let others = serving.chain(refused).chain(experiments).chain(faults);
+        Readiness { ready: index.ok, checks: std::iter::once(index.clone()).chain(others).collect() }
     }
 
     fn roots_description(&self) -> String {

@@ -17,8 +17,8 @@ use crate::plugin::Capability;
 use crate::telemetry::OtelSettings;
 
 pub use schema::{
-    Config, DataDirPath, EmbeddingConfig, EmbeddingKind, ExtraPlugin, IndexConfig, PluginsConfig, ScorerConfig, ScoringConfig,
-    ServerConfig, StageConfig, TelemetryConfig, VllmConfig,
+    Config, DataDirPath, EmbeddingConfig, EmbeddingKind, ExperimentsConfig, ExtraPlugin, IndexConfig, PluginsConfig, ScorerConfig,
+    ScoringConfig, ServerConfig, StageConfig, TelemetryConfig, VllmConfig,
 };
 
 /// Looked for in the current folder when no other file is named.
@@ -204,7 +204,7 @@ impl std::fmt::Display for Origin {
 
 /// Every number against its range, every choice against its list.
 fn check(config: &Config) -> Result<(), (String, String)> {
-    let numbers: [(&'static str, u64, u64, u64); 21] = [
+    let numbers: [(&'static str, u64, u64, u64); 22] = [
         ("server.body_bytes_max", config.server.body_bytes_max as u64, 1 << 10, 64 << 20),
         ("server.concurrency_max", config.server.concurrency_max as u64, 1, 10_000),
         ("server.request_timeout_ms", config.server.request_timeout_ms, 100, 600_000),
@@ -226,6 +226,7 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         ("search.deadline_ms", config.search.deadline_ms, 10, 300_000),
         ("search.embed_deadline_ms", config.search.embed_deadline_ms, 1, 300_000),
         ("search.channel_deadline_ms", config.search.channel_deadline_ms, 1, 300_000),
+        ("search.row_cache_mb", config.search.row_cache_mb, 0, 65_536),
     ];
     if let Some((key, value, low, high)) = numbers.into_iter().find(|(_, value, low, high)| !(low..=high).contains(&value)) {
         return Err((key.into(), format!("is {value}; allowed: {low} to {high}")));

@@ -26,6 +26,9 @@ pub struct AnswerEnvelope {
     pub index: IndexStamp,
     /// Where this call is told in full.
     pub observability: Observability,
+    /// The experiments that this call is part of; absent when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub experiments: Vec<ExperimentStamp>,
     /// Give this as `cursor` to get the findings that follow; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
@@ -114,6 +117,18 @@ pub struct Coverage {
     pub chunks: u64,
     /// Chunks that have a vector.
     pub chunks_embedded: u64,
+}
+
+/// A call's part in an experiment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExperimentStamp {
+    /// The experiment's id.
+    pub id: String,
+    pub version: u32,
+    /// Key of the arm that ranked.
+    pub variant: String,
+    /// The bucket that decided on the arm.
+    pub bucket: u32,
 }
 
 /// Ids under which the call is recorded.

@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod eval;
 pub mod evidence;
 pub mod expansion;
+pub mod experiments;
 pub mod explanation;
 pub mod faults;
 pub mod http;

@@ -5,6 +5,7 @@
 //! it; only a request that can't be understood fails.
 
 mod answer;
+mod arms;
 mod collapse;
 mod explain;
 mod find;
@@ -14,7 +15,7 @@ mod record;
 mod words;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use opentelemetry::KeyValue;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ use crate::rm3::Rm3Settings;
 use crate::telemetry::conventions::{attr, event, request_stage};
 use crate::telemetry::{Fact, Run, Span, carried};
 use crate::types::Stage;
+use arms::Arms;
+pub use arms::{Arm, Changes, PinnedChoice, adjusts_itself};
 pub use find::channels;
 use page::Page;
 
@@ -48,6 +51,9 @@ pub struct SearchSettings {
     pub embed_deadline_ms: u64,
     /// Each channel in milliseconds, 1 to 300,000.
     pub channel_deadline_ms: u64,
+    /// Memory for texts of chunks in MiB, 0 to 65,536: what is there needs no look-up. A
+    /// server fills it when it opens an index.
+    pub row_cache_mb: u64,
     /// Whether to rerank when the request doesn't say.
     pub rerank: bool,
     pub bm25: Bm25Settings,
@@ -62,6 +68,7 @@ impl Default for SearchSettings {
             deadline_ms: 10_000,
             embed_deadline_ms: 2_000,
             channel_deadline_ms: 2_000,
+            row_cache_mb: 128,
             rerank: true,
             bm25: Bm25Settings::default(),
             expansion: ExpansionSettings::default(),
@@ -82,6 +89,8 @@ pub struct SearchHost {
     pub record_query_text: bool,
     /// What goes wrong on purpose.
     pub faults: Arc<Faults>,
+    /// The arms of experiments that the run is part of, as far as the gate's class admits.
+    pub arms: Vec<Arm>,
 }
 
 /// One search: what its stages have in common.
@@ -92,6 +101,8 @@ struct Search<'a> {
     request: &'a SearchRequest,
     page: &'a Page,
     chosen: &'a Chosen,
+    /// Those in effect.
+    arms: &'a Arms,
     call: CallSettings,
     /// Whoever records the calls of this run.
     recording: Option<&'a RunRecording>,
@@ -109,6 +120,7 @@ pub(crate) struct Notes {
 }
 
 /// The plugins of one search, chosen before it begins: a run never mixes versions.
+#[derive(Clone)]
 struct Chosen {
     gate: Arc<Configured>,
     fusion: Arc<Configured>,
@@ -124,20 +136,34 @@ pub async fn search(host: &SearchHost, run: &Run, request: &SearchRequest) -> Re
     let root = &run.root;
     describe(host, run, request);
     let page = Page::of(request)?;
-    let chosen = choose(host, request).await?;
+    let configured = choose(host, request).await?;
     let recording = host.recorder.admit();
+    let mut notes = Notes::of(root);
+    let began = Instant::now();
+    let (of_class, of_all): (Vec<Arm>, Vec<Arm>) = host.arms.iter().cloned().partition(|arm| arm.classes.is_some());
+    let arms = Arms::admit(host, of_all, root, &mut notes).await;
+    arms.mark(root);
+    let chosen = arms.over(&configured);
     let call = CallSettings {
-        deadline: Instant::now() + Duration::from_millis(host.settings.deadline_ms),
+        deadline: began + arms.deadline(host.settings.deadline_ms),
         limit: page.first_limit,
         explain: request.explain,
         observe: recording.is_some(),
     };
-    let search = Search { host, run, request, page: &page, chosen: &chosen, call, recording: recording.as_ref(), answers: true };
-    let mut notes = Notes::of(root);
+    let search =
+        Search { host, run, request, page: &page, chosen: &chosen, arms: &arms, call, recording: recording.as_ref(), answers: true };
 
     let profile = find::profile(&search, root).await?;
     profile.warnings.iter().for_each(|warning| notes.warn(warning.clone()));
-    let decided = judge::gate(&search, root, &profile, &mut notes).await;
+    let (decision, stage) = judge::gate(&search, root, &profile, &mut notes).await;
+    // The gate's class may bring in more.
+    let admitted = of_class.into_iter().filter(|arm| arm.classes.iter().flatten().any(|class| *class == decision.class()));
+    let arms = arms.clone().and(Arms::admit(host, admitted.collect(), root, &mut notes).await);
+    arms.mark(root);
+    let chosen = arms.over(&configured);
+    let call = CallSettings { deadline: began + arms.deadline(host.settings.deadline_ms), ..call };
+    let search = Search { chosen: &chosen, arms: &arms, call, ..search.clone() };
+    let decided = judge::settled(&search, decision, stage, &profile, &mut notes);
     let vector = find::embed(&search, root, &profile, &decided.decision, &mut notes).await;
     let gathered = find::gather(&search, root, &profile, &decided.decision, vector, &mut notes).await;
     let ranked = rank(&search, root, &profile, &decided.decision, &gathered, &mut notes).await;
@@ -184,7 +210,8 @@ async fn choose(host: &SearchHost, request: &SearchRequest) -> Result<Chosen, Re
 
 impl Search<'_> {
     fn wants_rerank(&self) -> bool {
-        self.request.rerank_enabled.unwrap_or(self.host.settings.rerank)
+        let of_arms = || self.arms.last(|changes| changes.rerank);
+        self.request.rerank_enabled.or_else(of_arms).unwrap_or(self.host.settings.rerank)
     }
 
     /// Opens a stage. Those of a ranking that is only compared with are no stages of
@@ -205,6 +232,7 @@ impl Search<'_> {
 
     fn announced(&self, span: Span, name: &'static str) -> Span {
         span.set(attr::REQUEST_STAGE, request_stage(name));
+        self.arms.mark(&span);
         if self.answers { span.announce() } else { span }
     }
 }

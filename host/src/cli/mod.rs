@@ -3,6 +3,7 @@
 mod diagnostics;
 mod doctor;
 mod eval;
+mod experiment;
 mod index;
 mod logging;
 mod plugin;
@@ -62,6 +63,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure the answers to queries with judgments
     Eval(eval::EvalArgs),
+    /// Check experiments on rankings, and see who gets which arm
+    #[command(subcommand)]
+    Experiment(experiment::ExperimentCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -130,6 +134,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(arguments) => status::run(&loaded, &arguments),
         Command::Doctor(arguments) => doctor::run(&loaded, &arguments),
         Command::Eval(arguments) => eval::run(&loaded, &arguments),
+        Command::Experiment(command) => experiment::run(&command),
         Command::Config(ConfigCommand::Show) => print(&loaded.show()),
         Command::Plugin(command) => plugin::run(&loaded, &command),
     }

@@ -33,8 +33,8 @@ pub fn run(loaded: &Loaded, arguments: &ReplayArgs) -> Result<(), Failure> {
     let then = Original::of(&record.lines);
     let refused = |why: String| Failure::Failed(format!("run {} can't be replayed: {why}", record.run_id));
     then.check().map_err(refused)?;
-    let tool = Tool::find(&then.tool).filter(|tool| *tool != Tool::RunReport).ok_or_else(|| {
-        let names: Vec<&str> = Tool::ALL.into_iter().filter(|tool| *tool != Tool::RunReport).map(Tool::name).collect();
+    let tool = Tool::find(&then.tool).filter(|tool| can_be_repeated(*tool)).ok_or_else(|| {
+        let names: Vec<&str> = Tool::ALL.into_iter().filter(|tool| can_be_repeated(*tool)).map(Tool::name).collect();
         refused(format!("it called `{}`; allowed: {}", then.tool, names.join(", ")))
     })?;
     let snapshot = Arc::new(open(loaded, &then).map_err(refused)?);
@@ -104,6 +104,11 @@ fn loaded_plugins(app: &App, then: &Original) -> Result<(), String> {
     Ok(())
 }
 
+/// Reports are of other runs, and feedback is given once.
+fn can_be_repeated(tool: Tool) -> bool {
+    !matches!(tool, Tool::RunReport | Tool::ReportFeedback)
+}
+
 /// The call as a run of its own.
 async fn repeat(app: &App, snapshot: Arc<Snapshot>, run: Run, tool: Tool, request: Json) {
     match answer(app, snapshot, &run, tool, request).await {
@@ -124,7 +129,7 @@ async fn answer(app: &App, snapshot: Arc<Snapshot>, run: &Run, tool: Tool, reque
             let mut history = app.git_history_in(snapshot, run, HistoryRequest::check(parse(tool, request)?)?).await?;
             return Ok(answered_history(&mut history)?.1);
         }
-        Tool::OpenFile | Tool::RunReport => {
+        Tool::OpenFile | Tool::RunReport | Tool::ReportFeedback => {
             let mut slice = app.open_file_in(snapshot, run, parse(tool, request)?).await?;
             return Ok(answered_file(&mut slice)?.1);
         }

@@ -38,7 +38,9 @@ pub fn run(loaded: &Loaded) -> Result<(), Failure> {
     DataDir::new(&loaded.config.data_dir.0).prepare().map_err(Failure::failed)?;
     let app = {
         let _within = runtime.enter();
-        Arc::new(App::start(loaded).map_err(Failure::failed)?)
+        let app = App::start(loaded).map_err(Failure::failed)?;
+        app.start_experiments(loaded.config.experiments.folder.clone()).map_err(Failure::failed)?;
+        Arc::new(app)
     };
     let outcome = runtime.block_on(serve(loaded, app.clone()));
     app.telemetry().flush();

@@ -30,10 +30,24 @@ pub struct Config {
     pub plugins: PluginsConfig,
     pub scoring: ScoringConfig,
     pub telemetry: TelemetryConfig,
+    pub experiments: ExperimentsConfig,
     /// Stages that go wrong on purpose, by their spans: `"duckdb.hydrate" = "error"`.
     /// For drills; empty otherwise.
     #[serde(skip_serializing_if = "Faults::is_empty")]
     pub faults: Faults,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExperimentsConfig {
+    /// The folder of the files of experiments. It need not be there.
+    pub folder: PathBuf,
+}
+
+impl Default for ExperimentsConfig {
+    fn default() -> Self {
+        ExperimentsConfig { folder: "experiments".into() }
+    }
 }
 
 /// The data directory, `./.spanloom` when nothing else is said.

@@ -4,10 +4,11 @@
 //! and all files. Run ledgers are read by [`list_runs`].
 
 mod ledgers;
+mod rows;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use duckdb::{AccessMode, Config, Connection, params};
 
@@ -15,10 +16,19 @@ use crate::index::catalog::{ChunkSpan, FileRow, NewChunk, SkippedRow};
 use crate::index::role::Role;
 use crate::types::ChunkId;
 
+use rows::RowCache;
+
 pub use ledgers::{RunFilter, RunList, RunRow, list_runs};
 
-/// Memory the database may use for a catalog, beside its mapped file.
+/// Memory DuckDB may use for writing a catalog, or for ledgers.
 const MEMORY_MAX: &str = "256MB";
+/// Memory it may use for a catalog that is read; the rows asked for most are kept apart.
+const READ_MEMORY_MAX: &str = "128MB";
+/// Bytes of rows that a catalog keeps in memory when nobody says how many: those of some
+/// 100,000 chunks.
+const ROWS_KEPT_BYTES: usize = 128 << 20;
+/// Ids whose rows one statement gives when all are read: some 10 MB.
+const ROWS_PER_STATEMENT: u64 = 4_096;
 /// Idle connections kept by an open catalog.
 const CONNECTIONS_KEPT_MAX: usize = 8;
 /// Ids that one look-up seeks where they are: more than a page with all rows that are reranked.
@@ -138,14 +148,18 @@ pub struct Catalog {
     base: Option<(Database, ChunkId)>,
     /// The chunks there are, and the file of each, by id. The base may have others.
     spans: Vec<(ChunkSpan, u32)>,
+    rows: RowCache,
 }
 
 /// What a hydration cost, for its span.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatementFacts {
-    /// Parameterized, without values.
-    pub text: &'static str,
-    pub bytes: usize,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HydrationFacts {
+    /// The statement, parameterized, without values; `None` when there was no need for one.
+    pub statement: Option<&'static str>,
+    /// Bytes of all statements that were executed.
+    pub statement_bytes: usize,
+    /// Rows that were in memory.
+    pub cached: usize,
 }
 
 /// The ids come as one text, and are joined: so DuckDB looks for them where they are. As a
@@ -154,6 +168,11 @@ pub struct StatementFacts {
 /// times the look-up itself.
 const HYDRATE: &str = "SELECT chunk_id, start_line, end_line, symbol, definitions, text FROM chunks \
     WHERE chunk_id IN (SELECT unnest(CAST(string_split(?, ',') AS UBIGINT[])))";
+
+/// Columns of all rows: as look-ups give them, whole, and what is counted of names.
+const HYDRATED: &str = "chunk_id, start_line, end_line, symbol, definitions, text";
+const WHOLE: &str = "chunk_id, start_line, end_line, symbol, kind, definitions, comments, calls, text";
+const NAMES: &str = "chunk_id, CASE WHEN kind = 'section' THEN '' ELSE definitions END, calls";
 
 impl Catalog {
     /// A catalog in one file.
@@ -178,7 +197,7 @@ impl Catalog {
                 .query_map([], |row| Ok((ChunkSpan { first: ChunkId(row.get(0)?), count: row.get(1)? }, row.get::<_, i32>(2)? as u32)))?;
             rows.collect()
         })?;
-        Ok(Catalog { newer, base, spans })
+        Ok(Catalog { newer, base, spans, rows: RowCache::new(ROWS_KEPT_BYTES) })
     }
 
     /// The rows of chunks, in the order of `ids`; ids that are not there are left out. Their
@@ -186,15 +205,42 @@ impl Catalog {
     ///
     /// # Errors
     /// What DuckDB says.
-    pub fn hydrate(&self, ids: &[ChunkId]) -> Result<(Vec<NewChunk>, StatementFacts), CatalogError> {
-        let mut facts = StatementFacts { text: HYDRATE, bytes: 0 };
-        let mut rows = Vec::with_capacity(ids.len());
-        for (database, part) in self.places(ids) {
+    pub fn hydrate(&self, ids: &[ChunkId]) -> Result<(Vec<NewChunk>, HydrationFacts), CatalogError> {
+        let mut by_id: HashMap<ChunkId, Arc<NewChunk>> = self.rows.get(ids).into_iter().map(|row| (row.id, row)).collect();
+        let mut facts = HydrationFacts { cached: by_id.len(), ..HydrationFacts::default() };
+        let missing: Vec<ChunkId> = ids.iter().copied().filter(|id| !by_id.contains_key(id)).collect();
+        let mut rows = Vec::with_capacity(missing.len());
+        for (database, part) in self.places(&missing) {
             database.chunks_by_id(&part, &mut rows)?;
-            facts.bytes += HYDRATE.len();
+            facts.statement = Some(HYDRATE);
+            facts.statement_bytes += HYDRATE.len();
         }
-        let mut by_id: HashMap<ChunkId, NewChunk> = rows.into_iter().filter_map(|row| self.placed(row)).map(|row| (row.id, row)).collect();
-        Ok((ids.iter().filter_map(|id| by_id.remove(id)).collect(), facts))
+        for row in rows.into_iter().filter_map(|row| self.placed(row)).map(Arc::new) {
+            self.rows.keep(row.clone());
+            by_id.insert(row.id, row);
+        }
+        Ok((ids.iter().filter_map(|id| by_id.get(id)).map(|row| (**row).clone()).collect(), facts))
+    }
+
+    /// Keeps rows of so many bytes in memory from now on.
+    pub fn keep_rows(&mut self, bytes_max: usize) {
+        self.rows = RowCache::new(bytes_max);
+    }
+
+    /// Reads rows ahead, as many as are kept in memory: for whoever will be asked often.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn warm(&self) -> Result<(), CatalogError> {
+        if self.rows.is_full() {
+            return Ok(());
+        }
+        let mut keep = |row: &duckdb::Row<'_>| {
+            self.placed(hydrated(row)?).into_iter().for_each(|row| self.rows.keep(Arc::new(row)));
+            Ok(!self.rows.is_full())
+        };
+        self.newer.each_row(HYDRATED, &mut keep)?;
+        self.base.iter().try_for_each(|(database, _)| database.each_row(HYDRATED, &mut keep))
     }
 
     /// Which of the databases has which ids.
@@ -322,7 +368,7 @@ struct Database {
 
 impl Database {
     fn open(path: &Path) -> Result<Database, CatalogError> {
-        let connection = Connection::open_with_flags(path, settings()?.access_mode(AccessMode::ReadOnly)?)?;
+        let connection = Connection::open_with_flags(path, settings()?.max_memory(READ_MEMORY_MAX)?.access_mode(AccessMode::ReadOnly)?)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         Ok(Database { origin: Mutex::new(connection), idle: Mutex::new(Vec::new()) })
     }
@@ -340,26 +386,39 @@ impl Database {
     }
 
     fn all_chunks(&self, rows: &mut Vec<NewChunk>) -> Result<(), CatalogError> {
-        self.with_connection(|connection| {
-            let mut statement = connection.prepare(
-                "SELECT chunk_id, start_line, end_line, symbol, kind, definitions, comments, calls, text FROM chunks ORDER BY chunk_id",
-            )?;
-            for row in statement.query_map([], chunk)? {
-                rows.push(row?);
-            }
-            Ok(())
+        self.each_row(WHOLE, &mut |row| {
+            rows.push(chunk(row)?);
+            Ok(true)
         })
     }
 
     /// Calls `sink` with the id, the names defined and the names called of every chunk, by id.
     fn names(&self, sink: &mut dyn FnMut(ChunkId, &str, &str)) -> Result<(), CatalogError> {
+        self.each_row(NAMES, &mut |row| {
+            let text = |at| row.get_ref(at)?.as_str().map_err(duckdb::Error::from);
+            sink(ChunkId(row.get(0)?), text(1)?, text(2)?);
+            Ok(true)
+        })
+    }
+
+    /// Calls `sink` with every chunk, by id, until it says no. A statement gives its rows all at
+    /// once, and may have little memory, so that each gives some thousand only.
+    fn each_row(&self, columns: &str, sink: &mut dyn FnMut(&duckdb::Row<'_>) -> duckdb::Result<bool>) -> Result<(), CatalogError> {
         self.with_connection(|connection| {
-            let mut statement = connection
-                .prepare("SELECT chunk_id, CASE WHEN kind = 'section' THEN '' ELSE definitions END, calls FROM chunks ORDER BY chunk_id")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let text = |at| row.get_ref(at)?.as_str().map_err(duckdb::Error::from);
-                sink(ChunkId(row.get(0)?), text(1)?, text(2)?);
+            let ends = connection.query_row("SELECT min(chunk_id), max(chunk_id) FROM chunks", [], |row| {
+                Ok(row.get::<_, Option<u64>>(0)?.zip(row.get::<_, Option<u64>>(1)?))
+            })?;
+            let Some((mut first, last)) = ends else { return Ok(()) };
+            let mut statement =
+                connection.prepare(&format!("SELECT {columns} FROM chunks WHERE chunk_id BETWEEN ? AND ? ORDER BY chunk_id"))?;
+            while first <= last {
+                let mut rows = statement.query([first, first.saturating_add(ROWS_PER_STATEMENT - 1)])?;
+                while let Some(row) = rows.next()? {
+                    if !sink(row)? {
+                        return Ok(());
+                    }
+                }
+                first = first.saturating_add(ROWS_PER_STATEMENT);
             }
             Ok(())
         })
@@ -385,7 +444,7 @@ impl Database {
     }
 }
 
-/// A row of [`HYDRATE`]; its file is filled in by the catalog.
+/// A row of [`HYDRATED`]; its file is filled in by the catalog.
 fn hydrated(row: &duckdb::Row<'_>) -> duckdb::Result<NewChunk> {
     Ok(NewChunk {
         id: ChunkId(row.get(0)?),
@@ -401,7 +460,7 @@ fn hydrated(row: &duckdb::Row<'_>) -> duckdb::Result<NewChunk> {
     })
 }
 
-/// A row of a whole table; its file is filled in by the catalog.
+/// A row of [`WHOLE`]; its file is filled in by the catalog.
 fn chunk(row: &duckdb::Row<'_>) -> duckdb::Result<NewChunk> {
     Ok(NewChunk {
         id: ChunkId(row.get(0)?),
@@ -498,8 +557,17 @@ mod tests {
         assert_eq!(rows.iter().map(|row| row.id.0).collect::<Vec<_>>(), [99, 3]);
         let hydrated = |chunk: NewChunk| NewChunk { kind: String::new(), comments: String::new(), calls: String::new(), ..chunk };
         assert_eq!(rows[0], hydrated(chunks[99].clone()));
-        assert!(facts.bytes > 100);
-        assert!(catalog.hydrate(&[]).unwrap().0.is_empty());
+        assert_eq!((facts.statement, facts.statement_bytes, facts.cached), (Some(HYDRATE), HYDRATE.len(), 0));
+        assert_eq!(catalog.hydrate(&[]).unwrap(), (vec![], HydrationFacts::default()));
+        // The second time they are in memory, and those beside them are not.
+        let (again, facts) = catalog.hydrate(&[3, 4, 99].map(ChunkId)).unwrap();
+        assert_eq!((again[0].id, again[1].id, &again[2]), (ChunkId(3), ChunkId(4), &rows[0]));
+        assert_eq!((facts.statement, facts.cached), (Some(HYDRATE), 2));
+        catalog.warm().unwrap();
+        let all: Vec<ChunkId> = (0..100).map(ChunkId).collect();
+        let (rows, facts) = catalog.hydrate(&all).unwrap();
+        assert_eq!(rows, chunks.iter().cloned().map(hydrated).collect::<Vec<_>>());
+        assert_eq!(facts, HydrationFacts { cached: 100, ..HydrationFacts::default() });
         let mut names = Vec::new();
         catalog.names(&mut |id, file, definitions, calls| names.push((id.0, file, format!("{definitions} | {calls}")))).unwrap();
         assert_eq!(names[59..61], [(59, 1, "S | f g".to_owned()), (60, 0, "S | f g".to_owned())]);

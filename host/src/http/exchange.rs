@@ -5,6 +5,7 @@
 //! small), opens the run of a tool call itself, and knows the ids whatever happens
 //! after: an answer, a stream, a refusal, a time-out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,12 @@ const OUTER_SLACK: Duration = Duration::from_secs(1);
 const RETRY_AFTER_S: &str = "1";
 /// Characters of a client's name for its session, and of its protocol version.
 const NAME_CHARS_MAX: usize = 128;
+
+/// Headers that are kept for experiments, and bytes of each.
+const HEADERS_MAX: usize = 64;
+const HEADER_BYTES_MAX: usize = 256;
+/// Headers that let somebody in.
+const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 const MCP_SESSION_ID: &str = "mcp-session-id";
 const MCP_PROTOCOL_VERSION: &str = "mcp-protocol-version";
@@ -237,7 +244,14 @@ fn caller(headers: &HeaderMap, message: &Value) -> Caller {
         parent,
         link,
         baggage: Arc::new(baggage),
+        headers: Arc::new(kept_headers(headers)),
     }
+}
+
+/// Headers that experiments may look at; a name that comes twice is kept once.
+fn kept_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let open = headers.iter().filter(|(name, value)| !SECRET_HEADERS.contains(&name.as_str()) && value.len() <= HEADER_BYTES_MAX);
+    open.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))).take(HEADERS_MAX).collect()
 }
 
 /// A name that is fit to be recorded: visible ASCII, not too long.

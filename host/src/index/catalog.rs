@@ -44,7 +44,7 @@ impl ChunkSpan {
 }
 
 /// A chunk as the catalog has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewChunk {
     pub id: ChunkId,
     /// In the generation at hand.

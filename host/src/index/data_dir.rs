@@ -62,6 +62,11 @@ impl DataDir {
         self.path.join("telemetry").join("runs")
     }
 
+    /// Where searches and feedback are written down for experiments.
+    pub fn experiments(&self) -> PathBuf {
+        self.path.join("experiments")
+    }
+
     /// Where compiled plugins are kept.
     pub fn plugin_cache(&self) -> PathBuf {
         self.path.join("cache").join("plugins")

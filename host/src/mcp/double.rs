@@ -13,6 +13,7 @@ use crate::envelope::{
     AnswerEnvelope, BlameAnswer, BlamedLines, Change, Contribution, Coverage, FileSlice, Finding, HistoryAnswer, HistoryCommit, IndexStamp,
     Observability,
 };
+use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments};
 use crate::explanation::{Explanation, FindingExplanation, GateExplanation, QueryExplanation};
 use crate::reports::{self, ReportKey, Reported};
 use crate::request::{BlameArguments, HistoryRequest, OpenFileArguments, RequestError, SearchRequest};
@@ -137,6 +138,11 @@ impl SearchService for Double {
         Box::pin(async move { reports::report(&self.telemetry.records(), &key) })
     }
 
+    fn report_feedback<'a>(&'a self, _: &'a Run, arguments: FeedbackArguments) -> BoxFuture<'a, Result<FeedbackAnswer, RequestError>> {
+        let accepted = arguments.chunk_ids.len() as u32;
+        Box::pin(async move { Ok(FeedbackAnswer { accepted, already_known: 0, run_id: arguments.run_id }) })
+    }
+
     fn readiness(&self) -> Readiness {
         let ready = self.ready.load(Ordering::Relaxed);
         let check = Check { name: "index".into(), ok: ready, detail: "generation g000007".into() };
@@ -182,6 +188,7 @@ pub(crate) fn envelope(findings: u32) -> AnswerEnvelope {
             coverage: Coverage { files_indexed: 3, files_skipped: 1, chunks: 9, chunks_embedded: 9 },
         },
         observability: Observability { trace_id: "t".into(), run_id: "r".into() },
+        experiments: Vec::new(),
         next_cursor: None,
         explanation: None,
     }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
+use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments};
 use crate::reports::{ReportKey, Reported};
 use crate::request::{BlameArguments, HistoryRequest, OpenFileArguments, RequestError, SearchRequest};
 use crate::telemetry::{Caller, Run, Span};
@@ -75,6 +76,12 @@ pub trait SearchService: Send + Sync + 'static {
     /// # Errors
     /// When no such run is kept, or the ledgers can't be read.
     fn run_report<'a>(&'a self, run: Option<&'a Run>, key: ReportKey) -> BoxFuture<'a, Result<Reported, RequestError>>;
+
+    /// Answers `report_feedback`.
+    ///
+    /// # Errors
+    /// When it names what the run didn't show, or can't be written down.
+    fn report_feedback<'a>(&'a self, run: &'a Run, arguments: FeedbackArguments) -> BoxFuture<'a, Result<FeedbackAnswer, RequestError>>;
 
     /// Whether calls can be answered now, and why not. Must not block.
     fn readiness(&self) -> Readiness;

@@ -86,6 +86,11 @@ impl McpServer {
                 Ok(Answer { text: text::history(&history), structured, outcome })
             }
             Tool::RunReport => self.run_report(run, tools::parse(tool, arguments)?).await,
+            Tool::ReportFeedback => {
+                let answer = self.service.report_feedback(run, tools::parse(tool, arguments)?).await?;
+                let structured = structured(&answer)?;
+                Ok(Answer { text: text::feedback(&answer), outcome: structured.clone(), structured })
+            }
         }
     }
 
@@ -288,6 +293,9 @@ fn search_outcome(envelope: &AnswerEnvelope, sha256: &str) -> Json {
         "index": envelope.index,
         "envelope_sha256": sha256,
     });
+    if !envelope.experiments.is_empty() {
+        outcome["experiments"] = json!(envelope.experiments);
+    }
     if let Some(cursor) = &envelope.next_cursor {
         outcome["next_cursor"] = json!(cursor);
     }

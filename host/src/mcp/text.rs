@@ -8,7 +8,10 @@ use std::fmt::Write as _;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use crate::envelope::{AnswerEnvelope, BlameAnswer, Change, Degraded, FileSlice, Finding, HistoryAnswer, IndexStamp, Observability};
+use crate::envelope::{
+    AnswerEnvelope, BlameAnswer, Change, Degraded, ExperimentStamp, FileSlice, Finding, HistoryAnswer, IndexStamp, Observability,
+};
+use crate::experiments::feedback::FeedbackAnswer;
 
 /// A search's answer: the findings, best first, then how far to trust them.
 pub(super) fn answer(envelope: &AnswerEnvelope) -> String {
@@ -27,6 +30,9 @@ pub(super) fn answer(envelope: &AnswerEnvelope) -> String {
         line(&mut out, &format!("explanation: {explanation}"));
     }
     warnings(&mut out, &envelope.warnings);
+    for ExperimentStamp { id, version, variant, .. } in &envelope.experiments {
+        line(&mut out, &format!("experiment: {id} version {version}, arm {variant}"));
+    }
     for Degraded { part, cause, instead } in &envelope.degraded {
         line(&mut out, &format!("degraded: {part} ({cause}); instead: {instead}"));
     }
@@ -50,6 +56,12 @@ pub(super) fn file(slice: &FileSlice) -> String {
     warnings(&mut out, &slice.warnings);
     out.push_str(&ids(&slice.observability));
     out
+}
+
+/// What became of feedback.
+pub(super) fn feedback(answer: &FeedbackAnswer) -> String {
+    let FeedbackAnswer { accepted, already_known, run_id } = answer;
+    format!("Written down for {accepted} findings of run {run_id}; {already_known} were known.")
 }
 
 /// One line for each hunk.

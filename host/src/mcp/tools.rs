@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
+use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments};
 use crate::reports::{REPORT_TOOL, Reported, RunReportArguments};
 use crate::request::{BlameArguments, HistoryArguments, OpenFileArguments, RequestError, SearchArguments, SearchProArguments, invalid};
 
@@ -25,11 +26,13 @@ pub enum Tool {
     GitBlame,
     GitHistory,
     RunReport,
+    ReportFeedback,
 }
 
 impl Tool {
     /// In the order in which they are listed.
-    pub const ALL: [Tool; 6] = [Tool::Search, Tool::SearchPro, Tool::OpenFile, Tool::GitBlame, Tool::GitHistory, Tool::RunReport];
+    pub const ALL: [Tool; 7] =
+        [Tool::Search, Tool::SearchPro, Tool::OpenFile, Tool::GitBlame, Tool::GitHistory, Tool::RunReport, Tool::ReportFeedback];
 
     /// The name clients call.
     pub fn name(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Tool {
             Tool::GitBlame => "git_blame",
             Tool::GitHistory => "git_history",
             Tool::RunReport => REPORT_TOOL,
+            Tool::ReportFeedback => "report_feedback",
         }
     }
 
@@ -61,6 +65,7 @@ impl Tool {
             Tool::GitBlame => "Who last changed lines of a file",
             Tool::GitHistory => "Commits that changed a file",
             Tool::RunReport => "Report on an earlier call",
+            Tool::ReportFeedback => "Say which findings were of use",
         }
     }
 
@@ -91,6 +96,10 @@ impl Tool {
                 "Tell what an earlier call did, by its `run_id` or `trace_id`: stages with times, budgets and reasons, \
                  warnings, what was degraded, and why it stopped. Use it when an answer surprises or a call failed."
             }
+            Tool::ReportFeedback => {
+                "Say what you did with findings of a search, or what you think of them, by its `run_id` and their `chunk_id`s. \
+                 Rankings are judged by it. Call it once you know which findings you used; saying the same again changes nothing."
+            }
         }
     }
 
@@ -102,8 +111,13 @@ impl Tool {
             Tool::GitBlame => (schema::<BlameArguments>(), schema::<BlameAnswer>()),
             Tool::GitHistory => (schema::<HistoryArguments>(), schema::<HistoryAnswer>()),
             Tool::RunReport => (schema::<RunReportArguments>(), schema::<Reported>()),
+            Tool::ReportFeedback => (schema::<FeedbackArguments>(), schema::<FeedbackAnswer>()),
         };
-        let hints = ToolAnnotations::with_title(self.title()).read_only(true).destructive(false).idempotent(true).open_world(false);
+        let hints = ToolAnnotations::with_title(self.title())
+            .read_only(self != Tool::ReportFeedback)
+            .destructive(false)
+            .idempotent(true)
+            .open_world(false);
         ToolCard::new(self.name(), self.description(), input)
             .with_title(self.title())
             .with_raw_output_schema(Arc::new(output))

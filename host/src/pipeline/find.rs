@@ -316,14 +316,19 @@ pub(super) async fn hydrate(search: &Search<'_>, parent: &Span, boosted: Boosted
         (host.snapshot.catalog.hydrate(&wanted), began.elapsed())
     });
     let outcome = hydrated.and_then(|(outcome, time)| {
-        stage.record(&Fact::DuckdbExecuted { operation: "SELECT", seconds: time.as_secs_f64() });
+        if outcome.as_ref().is_ok_and(|(_, facts)| facts.statement.is_some()) {
+            stage.record(&Fact::DuckdbExecuted { operation: "SELECT", seconds: time.as_secs_f64() });
+        }
         outcome.map_err(|error| error.to_string())
     });
     let outcome = outcome.and_then(|rows| struck.map(|()| rows));
     let rows = match outcome {
         Ok((rows, facts)) => {
-            stage.set(attr::DB_QUERY_TEXT, facts.text);
-            stage.set(attr::DUCKDB_SQL_BYTES, facts.bytes as i64);
+            stage.set(attr::DUCKDB_ROWS_CACHED, facts.cached as i64);
+            if let Some(statement) = facts.statement {
+                stage.set(attr::DB_QUERY_TEXT, statement);
+                stage.set(attr::DUCKDB_SQL_BYTES, facts.statement_bytes as i64);
+            }
             rows
         }
         Err(message) => {

@@ -7,20 +7,20 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 
 use super::find::{Candidates, Gathered};
-use super::{Notes, Search, blocking, record};
+use super::{Arm, Changes, Notes, Search, blocking, in_place, record};
 use crate::evidence::{Asked, IndexEvidence};
 use crate::plugin::{
-    Budget, CallReport, Called, Cause, ChannelRun, Configured, Decision, DocumentRows, Evidence, Explained, Fused, PluginFailure, Scoring,
-    fallback,
+    Budget, CallReport, Called, Capability, Cause, ChannelRun, Configured, Decision, DocumentRows, Evidence, Explained, Fused,
+    PluginFailure, Scoring, fallback,
 };
 use crate::profile::QueryProfile;
 use crate::request::SearchRequest;
 use crate::telemetry::conventions::{attr, event, span};
 use crate::telemetry::{Fact, GivenUp, Span, map_value, texts};
-use crate::types::{RankedList, Stage};
+use crate::types::{ChannelName, RankedList, Stage};
 
 /// How much longer than a plugin's own limit the host waits for the thread that runs
-/// it. Guests are interrupted at their limit; this is for what can't be.
+/// it. Guests are interrupted at their limit; this is for a model that can't be.
 const GRACE: Duration = Duration::from_millis(250);
 /// Depth of a channel that the request names and the gate left out.
 const NAMED_CHANNEL_DEPTH: u32 = 100;
@@ -32,6 +32,18 @@ pub(super) struct Placed {
     pub score: f32,
     /// `None` when the row was not reranked.
     pub rerank_score: Option<f32>,
+}
+
+/// What came of the gate, before the arms and the request have their say.
+pub(super) struct Gated {
+    decision: Decision,
+    features: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Gated {
+    pub fn class(&self) -> &str {
+        &self.decision.class
+    }
 }
 
 /// A decision, and what the gate says of it.
@@ -59,11 +71,11 @@ pub(super) struct Ranked {
     pub reranked: bool,
 }
 
-/// How deep to look. What the request says itself goes before the gate's word.
-pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<QueryProfile>, notes: &mut Notes) -> Decided {
+/// How deep to look, as the gate has it, and the stage, which [`settled`] ends.
+pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<QueryProfile>, notes: &mut Notes) -> (Gated, GateStage) {
     let (plugin, call) = (&search.chosen.gate, search.call);
     let stage = search.stage(parent, span::GATE);
-    let _left = GivenUp(stage.clone());
+    let left = GivenUp(stage.clone());
     let evidence = evidence(search, profile, &[], Asked::default());
     let (asked, given, within) = (profile.clone(), evidence.clone(), stage.clone());
     let struck = search.strike(span::GATE).await;
@@ -71,15 +83,30 @@ pub(super) async fn gate(search: &Search<'_>, parent: &Span, profile: &Arc<Query
     note_limits(plugin, &called.report, notes);
     let features = called.report.explained.features.clone();
     record::gate(search, profile, &evidence, &called);
-    let mut decision = match called.outcome {
+    let decision = match called.outcome {
         Ok(decision) => decision,
         Err(failure) => {
             fell_back(Stage::Gate, &failure, "fixed budgets", &stage, notes);
             fallback::decide(&profile.channels)
         }
     };
-    settle(&mut decision, profile, search.request, notes);
-    note_decision(&stage, &decision);
+    (Gated { decision, features }, GateStage { span: stage, _left: left })
+}
+
+/// The gate's span while it is open.
+pub(super) struct GateStage {
+    span: Span,
+    _left: GivenUp,
+}
+
+/// The decision that holds: what the request says goes before the arms' word, and that
+/// before the gate's.
+pub(super) fn settled(search: &Search<'_>, gated: Gated, open: GateStage, profile: &QueryProfile, notes: &mut Notes) -> Decided {
+    let Gated { mut decision, features } = gated;
+    let stage = &open.span;
+    search.arms.mark(stage);
+    settle(&mut decision, profile, search.arms.iter(), search.request, notes);
+    note_decision(stage, &decision);
     stage.record(&Fact::Gated {
         class: &decision.class,
         rm3: decision.rm3,
@@ -97,18 +124,52 @@ fn evidence(search: &Search<'_>, profile: &Arc<QueryProfile>, runs: &[ChannelRun
     Evidence::Index(Arc::new(IndexEvidence { snapshot: search.host.snapshot.clone(), profile: profile.clone(), found, asked }))
 }
 
-/// Brings together what the gate decided, what the request says and what this index has.
-fn settle(decision: &mut Decision, profile: &QueryProfile, request: &SearchRequest, notes: &mut Notes) {
+/// Brings together what the gate decided, what arms change, what the request says and what
+/// this index has.
+fn settle<'a>(
+    decision: &mut Decision,
+    profile: &QueryProfile,
+    arms: impl Iterator<Item = &'a Arm>,
+    request: &SearchRequest,
+    notes: &mut Notes,
+) {
     decision.budgets.retain(|budget| profile.channels.contains(&budget.channel));
-    apply_request(decision, profile, request, notes);
+    for Arm { stamp, changes, .. } in arms {
+        let by = format!("by experiment {}, arm {}", stamp.id, stamp.variant);
+        let Changes { channels, depths, weights, rerank_depth, rrf_k, rm3, .. } = changes;
+        apply(decision, profile, Wish { channels: channels.as_deref(), depths, weights, by: &by }, notes);
+        decision.rerank_depth = rerank_depth.unwrap_or(decision.rerank_depth);
+        decision.rrf_k = rrf_k.unwrap_or(decision.rrf_k);
+        decision.rm3 = rm3.unwrap_or(decision.rm3);
+        if rerank_depth.is_some() || rrf_k.is_some() || rm3.is_some() {
+            decision.reasons.push(format!("set {by}"));
+        }
+    }
+    let SearchRequest { channels, depths, weights, .. } = request;
+    apply(decision, profile, Wish { channels: channels.as_deref(), depths, weights, by: "as requested" }, notes);
+    for budget in &mut decision.budgets {
+        budget.depth = budget.depth.max(request.reach.depth_min);
+    }
     if decision.budgets.is_empty() {
         decision.budgets = fallback::decide(&profile.channels).budgets;
         notes.degraded("gate", "no_channel", "fixed budgets", "no channel that was chosen is in this index; all others were asked".into());
     }
 }
 
-fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &SearchRequest, notes: &mut Notes) {
-    if let Some(channels) = &request.channels {
+/// What somebody says of channels.
+#[derive(Clone, Copy)]
+struct Wish<'a> {
+    channels: Option<&'a [ChannelName]>,
+    depths: &'a BTreeMap<ChannelName, u32>,
+    weights: &'a BTreeMap<ChannelName, f32>,
+    /// Who says it, after “depth” or “named”.
+    by: &'a str,
+}
+
+fn apply(decision: &mut Decision, profile: &QueryProfile, wish: Wish<'_>, notes: &mut Notes) {
+    let Wish { channels, depths, weights, by } = wish;
+    let named = |channel| Budget { channel, depth: NAMED_CHANNEL_DEPTH, weight: 1.0, reason: format!("named {by}") };
+    if let Some(channels) = channels {
         decision.budgets.retain(|budget| channels.contains(&budget.channel));
         for &channel in channels {
             if !profile.channels.contains(&channel) {
@@ -119,30 +180,29 @@ fn apply_request(decision: &mut Decision, profile: &QueryProfile, request: &Sear
                     format!("channel {channel} was asked for, but this index has none"),
                 );
             } else if !decision.budgets.iter().any(|budget| budget.channel == channel) {
-                decision.budgets.push(Budget { channel, depth: NAMED_CHANNEL_DEPTH, weight: 1.0, reason: "named in the request".into() });
+                decision.budgets.push(named(channel));
             }
         }
     }
-    // A depth or weight asks for its channel, unless the request lists others.
-    for &channel in request.depths.keys().chain(request.weights.keys()) {
-        let listed = request.channels.as_ref().is_none_or(|channels| channels.contains(&channel));
+    // A depth or weight asks for its channel, unless others are listed.
+    for &channel in depths.keys().chain(weights.keys()) {
+        let listed = channels.is_none_or(|channels| channels.contains(&channel));
         let known = decision.budgets.iter().any(|budget| budget.channel == channel);
         if listed && !known && profile.channels.contains(&channel) {
-            decision.budgets.push(Budget { channel, depth: NAMED_CHANNEL_DEPTH, weight: 1.0, reason: "named in the request".into() });
+            decision.budgets.push(named(channel));
         } else if !known {
             notes.warn(format!("depth and weight of channel {channel} have no effect: it is not asked"));
         }
     }
     decision.budgets.sort_by_key(|budget| budget.channel);
     for budget in &mut decision.budgets {
-        if let Some(depth) = request.depths.get(&budget.channel) {
+        if let Some(depth) = depths.get(&budget.channel) {
             budget.depth = *depth;
-            budget.reason = "depth as requested".into();
+            budget.reason = format!("depth {by}");
         }
-        if let Some(weight) = request.weights.get(&budget.channel) {
+        if let Some(weight) = weights.get(&budget.channel) {
             budget.weight = *weight;
         }
-        budget.depth = budget.depth.max(request.reach.depth_min);
     }
 }
 
@@ -280,8 +340,9 @@ fn reordered(list: &RankedList, scores: &[f32]) -> Vec<Placed> {
     placed
 }
 
-/// Runs a plugin call on a thread of its own and doesn't wait for it for ever.
-/// `struck` is what was done to the stage on purpose.
+/// Runs a plugin call. One that may wait for a model has a thread of its own, and isn't
+/// waited for for ever; all others end at the plugin's limit, as the guest is interrupted
+/// there. `struck` is what was done to the stage on purpose.
 async fn guarded<T: Send + 'static>(
     plugin: &Arc<Configured>,
     struck: Result<(), String>,
@@ -294,6 +355,9 @@ async fn guarded<T: Send + 'static>(
     };
     if let Err(message) = struck {
         return failed(Cause::Trap, message);
+    }
+    if !plugin.plugin.terms.grants.has(&Capability::Scoring) {
+        return in_place(|| body(plugin)).unwrap_or_else(|message| failed(Cause::Trap, message));
     }
     let limit = plugin.plugin.call_time_max() + GRACE;
     let plugin = plugin.clone();
@@ -316,7 +380,7 @@ fn fell_back(stage: Stage, failure: &PluginFailure, instead: &str, span: &Span, 
 mod tests {
     use super::*;
     use crate::request::SearchProArguments;
-    use crate::types::{ChannelName, ChunkId};
+    use crate::types::ChunkId;
 
     const BM25: ChannelName = ChannelName::Bm25;
     const DENSE: ChannelName = ChannelName::Dense;
@@ -333,7 +397,7 @@ mod tests {
         let profile = QueryProfile { channels: index.to_vec(), ..QueryProfile::default() };
         let request = SearchRequest::pro(SearchProArguments { query: "x".into(), ..arguments }).unwrap();
         let mut notes = Notes::untold();
-        settle(&mut decision, &profile, &request, &mut notes);
+        settle(&mut decision, &profile, std::iter::empty(), &request, &mut notes);
         let budgets = decision.budgets.iter().map(|budget| (budget.channel, budget.depth, budget.weight)).collect();
         (budgets, notes.degraded.iter().map(|part| part.cause.clone()).collect(), notes.warnings.join("; "))
     }
@@ -366,7 +430,7 @@ mod tests {
         let mut request = SearchRequest::pro(SearchProArguments { query: "x".into(), ..SearchProArguments::default() }).unwrap();
         request.depths.insert(DENSE, 700);
         request.reach.depth_min = 500;
-        settle(&mut decision, &profile, &request, &mut Notes::untold());
+        settle(&mut decision, &profile, std::iter::empty(), &request, &mut Notes::untold());
         assert_eq!(decision.budgets.iter().map(|budget| budget.depth).collect::<Vec<_>>(), [500, 700]);
     }
 

@@ -104,6 +104,12 @@ pub mod attr {
     pub const PASSAGES_COLLAPSED: &str = "retrieval.passages_collapsed";
     pub const RECENCY_BOOSTED: &str = "retrieval.recency_boosted";
     pub const RECENCY_WEIGHT: &str = "retrieval.recency_weight";
+    /// Ids of the experiments that a run is part of.
+    pub const EXPERIMENT: &str = "retrieval.experiment";
+    /// Keys of its arms, in the order of the experiments.
+    pub const VARIANT: &str = "retrieval.variant";
+    pub const EXPERIMENT_VERSION: &str = "retrieval.experiment_version";
+    pub const EXPERIMENT_BUCKET: &str = "retrieval.experiment_bucket";
     pub const QUERY_KNOWN: &str = "retrieval.query_known";
     pub const FILTER_ADMITS: &str = "retrieval.filter_admits";
     pub const FINDINGS: &str = "retrieval.findings";
@@ -144,6 +150,7 @@ pub mod attr {
     pub const DB_QUERY_TEXT: &str = "db.query.text";
     pub const DB_ROWS: &str = "db.response.returned_rows";
     pub const DUCKDB_ROWS: &str = "duckdb.rows";
+    pub const DUCKDB_ROWS_CACHED: &str = "duckdb.rows_cached";
     pub const DUCKDB_SQL_BYTES: &str = "duckdb.sql_bytes";
 
     pub const DOCUMENTS_ROWS: &str = "documents.rows";
@@ -197,6 +204,7 @@ pub mod event {
     pub const GATING_DECISION: &str = "retrieval.gating.decision";
     pub const CHANNEL_BUDGET: &str = "retrieval.gating.budget";
     pub const DEGRADED: &str = "retrieval.degraded";
+    pub const EXPOSURE: &str = "retrieval.experiment.exposure";
     pub const WARNING: &str = "retrieval.warning";
     pub const PLUGIN_FAILED: &str = "plugin.failed";
     pub const PLUGIN_LIMIT: &str = "plugin.limit_reached";

@@ -163,7 +163,7 @@ fn refs(attributes: &[KeyValue]) -> Vec<&KeyValue> {
 /// Whether a step repeats an attribute of its span: sizes, and identifiers of what was
 /// used. Everything else is in the span's own line.
 fn is_of_step(key: &str) -> bool {
-    const KEYS: [&str; 22] = [
+    const KEYS: [&str; 23] = [
         attr::ERROR_TYPE,
         attr::GENERATION,
         attr::CHANNEL,
@@ -173,6 +173,7 @@ fn is_of_step(key: &str) -> bool {
         attr::PASSAGES_COLLAPSED,
         attr::FINDINGS,
         attr::DUCKDB_ROWS,
+        attr::DUCKDB_ROWS_CACHED,
         attr::DUCKDB_SQL_BYTES,
         attr::VLLM_MODEL_NAME,
         attr::VLLM_EMBED_DIM,

@@ -1,5 +1,6 @@
 //! One tool call from its first span to its last ledger line.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -27,7 +28,8 @@ const REQUEST_BYTES_MAX: usize = 64 << 10;
 const NAMESAKES_MAX: u32 = 16;
 
 /// The tools there are, for labels; any other name is `unknown`.
-const TOOLS: [&str; 6] = ["semantic_search", "semantic_search_pro", "open_file", "git_blame", "git_history", "run_report"];
+const TOOLS: [&str; 7] =
+    ["semantic_search", "semantic_search_pro", "open_file", "git_blame", "git_history", "run_report", "report_feedback"];
 
 /// Who calls, as far as the transport knows.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,8 @@ pub struct Caller {
     pub link: Option<SpanContext>,
     /// What the caller hands on to everyone.
     pub baggage: Arc<Baggage>,
+    /// Headers of the call by their names in lower case, but for those that hold secrets.
+    pub headers: Arc<BTreeMap<String, String>>,
 }
 
 /// One tool call from its first span to its last ledger line.
@@ -57,6 +61,8 @@ pub struct Run {
     redactor: Redactor,
     /// For labels: one of few.
     tool: &'static str,
+    session_id: Option<String>,
+    headers: Arc<BTreeMap<String, String>>,
 }
 
 impl Telemetry {
@@ -117,7 +123,16 @@ impl Telemetry {
         }
         let tool = TOOLS.into_iter().find(|known| *known == tool).unwrap_or("unknown");
         self.metrics.run_started(tool);
-        Run { id, root: root.announce_root(), ledger, metrics: self.metrics.clone(), redactor, tool }
+        Run {
+            id,
+            root: root.announce_root(),
+            ledger,
+            metrics: self.metrics.clone(),
+            redactor,
+            tool,
+            session_id: caller.session_id.clone(),
+            headers: caller.headers.clone(),
+        }
     }
 
     /// The run's id, and what the client wished when that is taken. A client that works
@@ -170,6 +185,21 @@ impl Run {
     /// The 32 hexadecimal digits of the trace.
     pub fn trace_id(&self) -> String {
         self.root.context().trace_id().to_string()
+    }
+
+    /// The tool that was called, or `unknown`.
+    pub fn tool(&self) -> &'static str {
+        self.tool
+    }
+
+    /// What the client calls its session.
+    pub fn session_id(&self) -> Option<&str> {
+        self.session_id.as_deref()
+    }
+
+    /// Headers of the call, by their names in lower case.
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        &self.headers
     }
 
     /// A context to attach around the run's work, so that what it logs has its ids.
