@@ -191,6 +191,14 @@ async fn feedback_is_held_against_its_run_and_outlives_a_kill() {
     let server = Server::start(&sandbox);
     let more = json!({"run_id": run, "chunk_ids": chunks[..3], "kind": "used"});
     assert_eq!(told(&report(&server, more).await), json!({"accepted": 1, "already_known": 2, "run_id": run}));
+
+    // And the report counts each once.
+    let said = sandbox.json(&["experiment", "report", "depths", "--format", "json"]);
+    let counts = &said["counts"];
+    assert_eq!((&counts["runs"], &counts["units"], &counts["runs_with_feedback"]), (&json!(1), &json!(1), &json!(1)), "{said}");
+    sandbox.run(&["experiment", "report", "depths"]).check(0, &["depths", "two"]);
+    sandbox.run(&["experiment", "report", "depths", "--format", "html"]).check(0, &["<!doctype html>", "<svg"]);
+    sandbox.run(&["experiment", "report", "nothing"]).check(2, &["`nothing` is no experiment of the folder; allowed: depths"]);
 }
 
 #[test]
@@ -210,6 +218,10 @@ fn files_are_checked_and_told() {
         .run(&["experiment", "check", examples.to_str().expect("text")])
         .check(0, &["fusion-dbsf version 1, draft, ab: rrf (control), dbsf"]);
     let path = sandbox.path("experiments/depths.toml");
+    let outlook =
+        ["experiment", "simulate", path.to_str().expect("text"), "--units-per-day", "2000", "--baseline", "0.3", "--effect", "5%"];
+    sandbox.run(&outlook).check(0, &["depths version 2: success", "two against all", "smallest effect found in 28 days"]);
+    sandbox.run(&[&outlook[..7], &["--effect", "0"]].concat()).check(2, &["--effect"]);
     let assigned = sandbox.json(&["experiment", "assign", path.to_str().expect("text"), "--unit", "s1", "--json"]);
     assert!(assigned["why"].as_str().is_some_and(|why| why.starts_with("in: arm ")), "{assigned}");
 }

@@ -29,6 +29,9 @@ pub struct AnswerEnvelope {
     /// The experiments that this call is part of; absent when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub experiments: Vec<ExperimentStamp>,
+    /// The query's class, as the gate named it. For records, not for clients.
+    #[serde(skip)]
+    pub query_class: String,
     /// Give this as `cursor` to get the findings that follow; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,

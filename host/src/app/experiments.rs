@@ -203,6 +203,7 @@ impl Taken<'_> {
         match outcome {
             Ok(answer) => {
                 search.status = "ok".into();
+                search.query_class.clone_from(&answer.query_class);
                 search.findings = answer
                     .findings
                     .iter()

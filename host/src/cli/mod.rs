@@ -63,7 +63,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure the answers to queries with judgments
     Eval(eval::EvalArgs),
-    /// Check experiments on rankings, and see who gets which arm
+    /// Check experiments on rankings, see who gets which arm, and what came of it
     #[command(subcommand)]
     Experiment(experiment::ExperimentCommand),
     /// Look at the configuration
@@ -134,7 +134,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(arguments) => status::run(&loaded, &arguments),
         Command::Doctor(arguments) => doctor::run(&loaded, &arguments),
         Command::Eval(arguments) => eval::run(&loaded, &arguments),
-        Command::Experiment(command) => experiment::run(&command),
+        Command::Experiment(command) => experiment::run(&loaded, &command),
         Command::Config(ConfigCommand::Show) => print(&loaded.show()),
         Command::Plugin(command) => plugin::run(&loaded, &command),
     }

@@ -261,23 +261,16 @@ pub enum Correction {
 }
 
 /// When an experiment ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stop {
     /// Units of every arm before anything is decided, 1 to 1,000,000,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub units_min: Option<u64>,
-    /// Days after which it is over, 1 to 3650. Default: never.
+    /// Days that it may take, 1 to 3650: forecasts end there, and reports say when that is.
+    /// Default: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3_650))]
     pub days_max: Option<u32>,
-    /// Whether an arm is paused by itself when it breaks a guardrail.
-    pub rollback: bool,
-}
-
-impl Default for Stop {
-    fn default() -> Self {
-        Stop { units_min: None, days_max: None, rollback: true }
-    }
 }

@@ -14,6 +14,8 @@
 //! feedback     what somebody says of findings → events
 //! interleave   rankings → one list in which each rank has a team; feedback → credits
 //! overlap      two rankings → how alike they are
+//! simulate     an experiment and what is expected → how long it takes
+//! report       an experiment and its journal → what may be concluded
 //! statistics   figures of arms → differences and how far they can be trusted
 //! ```
 //!
@@ -32,6 +34,8 @@ mod metric;
 pub mod overlap;
 mod plan;
 mod read;
+pub mod report;
+pub mod simulate;
 pub mod statistics;
 #[cfg(test)]
 mod tests;

@@ -189,6 +189,7 @@ pub(crate) fn envelope(findings: u32) -> AnswerEnvelope {
         },
         observability: Observability { trace_id: "t".into(), run_id: "r".into() },
         experiments: Vec::new(),
+        query_class: String::new(),
         next_cursor: None,
         explanation: None,
     }

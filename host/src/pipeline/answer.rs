@@ -84,6 +84,7 @@ pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: No
         index: stamp(&host.snapshot),
         observability: Observability { trace_id: run.trace_id(), run_id: run.id.clone() },
         experiments: search.arms.stamps(),
+        query_class: told.decided.decision.class.clone(),
         next_cursor: (more && !findings.is_empty()).then(|| page.next(generation)),
         explanation: request.explain.then(|| told.explanation(search)),
         findings,

@@ -3,7 +3,7 @@
 
 /// The text on one line: line feeds and tabs become signs and spaces, and what steers
 /// terminals or the direction of reading becomes its number.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -22,7 +22,7 @@ fn steers(c: char) -> bool {
 }
 
 /// At most `chars_max` characters, the last of them `…` when there were more.
-pub(super) fn cut(text: &str, chars_max: usize) -> String {
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
     match text.char_indices().nth(chars_max) {
         None => text.to_owned(),
         Some(_) => {
@@ -33,7 +33,7 @@ pub(super) fn cut(text: &str, chars_max: usize) -> String {
 }
 
 /// The text as running text of Markdown.
-pub(super) fn prose(text: &str, chars_max: usize) -> String {
+pub(crate) fn prose(text: &str, chars_max: usize) -> String {
     let text = cut(visible(text).trim(), chars_max);
     let mut out = String::with_capacity(text.len());
     let mut before = ' ';
@@ -58,7 +58,7 @@ pub(super) fn prose(text: &str, chars_max: usize) -> String {
 }
 
 /// The text as code of Markdown, also within a table.
-pub(super) fn code(text: &str, chars_max: usize) -> String {
+pub(crate) fn code(text: &str, chars_max: usize) -> String {
     let shown = cut(&visible(text), chars_max);
     // In a table a bar would end the cell, and can't be escaped behind a backslash.
     if shown.contains('|') || shown.trim().is_empty() {
@@ -70,7 +70,7 @@ pub(super) fn code(text: &str, chars_max: usize) -> String {
 }
 
 /// The lines as a block of code.
-pub(super) fn block(text: &str, language: &str) -> String {
+pub(crate) fn block(text: &str, language: &str) -> String {
     let fence = "`".repeat(longest_run(text).max(2) + 1);
     format!("{fence}{language}\n{}\n{fence}\n", text.trim_end_matches('\n'))
 }

@@ -6,7 +6,7 @@
 
 mod compose;
 pub mod cut;
-mod escape;
+pub(crate) mod escape;
 mod headline;
 mod key;
 mod lookup;
@@ -18,7 +18,7 @@ pub mod replay;
 mod report;
 mod stages;
 mod stop;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 mod trail;

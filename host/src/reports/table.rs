@@ -6,14 +6,14 @@ const PADDED_CHARS_MAX: usize = 64;
 
 /// On which side a column's cells stand.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Left,
     /// Numbers.
     Right,
 }
 
 /// A table in the making. Cells are Markdown already, on one line.
-pub(super) struct Table {
+pub(crate) struct Table {
     columns: Vec<(&'static str, Side)>,
     rows: Vec<Vec<String>>,
 }

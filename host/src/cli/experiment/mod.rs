@@ -2,10 +2,13 @@
 
 mod assign;
 mod check;
+mod report;
+mod simulate;
 
 use clap::Subcommand;
 
 use super::{Failure, print};
+use crate::config::Loaded;
 use crate::experiments::{self, ExperimentFile, read_file};
 
 #[derive(Subcommand)]
@@ -14,14 +17,20 @@ pub enum ExperimentCommand {
     Check(check::CheckArgs),
     /// Say which arm a unit gets, and why
     Assign(assign::AssignArgs),
+    /// Say what an experiment has shown so far, and how far it can be trusted
+    Report(report::ReportArgs),
+    /// Say how long an experiment is likely to take
+    Simulate(simulate::SimulateArgs),
     /// Print the JSON Schema of the files
     Schema,
 }
 
-pub fn run(command: &ExperimentCommand) -> Result<(), Failure> {
+pub fn run(loaded: &Loaded, command: &ExperimentCommand) -> Result<(), Failure> {
     match command {
         ExperimentCommand::Check(arguments) => check::run(arguments),
         ExperimentCommand::Assign(arguments) => assign::run(arguments),
+        ExperimentCommand::Report(arguments) => report::run(loaded, arguments),
+        ExperimentCommand::Simulate(arguments) => simulate::run(arguments),
         ExperimentCommand::Schema => print(&format!("{:#}\n", experiments::schema())),
     }
 }

@@ -11,6 +11,7 @@
 //! | how many units will it take | [`power`] |
 //! | where does a latency percentile lie | [`percentile`] |
 //! | which of two interleaved rankings is preferred | [`preference`] |
+//! | how many units will that take | [`preference_power`] |
 //!
 //! The unit is what was assigned to an arm: a user or a session, not a click. Every test here takes
 //! one outcome per unit, independent of the other units', final when it is counted, and counts all
@@ -31,6 +32,7 @@ pub mod multiplicity;
 pub mod percentile;
 pub mod power;
 pub mod preference;
+pub mod preference_power;
 pub mod ratio;
 #[cfg(test)]
 mod reference;

@@ -4,7 +4,7 @@
 //! A test that is watched all the time may stop early, but needs more units for the same power. Its
 //! power is simulated: in the limit, the difference over its variance is a Brownian motion with the
 //! effect as its drift, and the experiment stops when it leaves the boundary of the confidence sequence.
-//! The seed is fixed: the same assumptions give the same figures.
+//! The seed is fixed unless another is set: the same assumptions give the same figures.
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -41,6 +41,7 @@ pub struct Assumptions {
 pub struct Plan {
     test: SequentialTest,
     assumptions: Assumptions,
+    seed: u64,
 }
 
 /// How an experiment of a given size is expected to go.
@@ -71,9 +72,14 @@ impl Plan {
         checked_positive("control_deviation", control_deviation * control_deviation)?;
         checked_positive("treatment_deviation", treatment_deviation * treatment_deviation)?;
         checked_share("treatment_share", treatment_share)?;
-        let plan = Self { test, assumptions };
+        let plan = Self { test, assumptions, seed: SEED };
         checked_positive("variance of the difference", plan.variance_units())?;
         Ok(plan)
+    }
+
+    /// Draws other paths, to see how much the figures depend on them.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
     }
 
     /// Of the test as it is, looked at after every unit until `units` units of both arms have come. A
@@ -87,6 +93,16 @@ impl Plan {
             }
             _ => self.stopping(units as f64).prediction(),
         }
+    }
+
+    /// The power by each of these sizes of an experiment that goes on to the last of them; sizes are units
+    /// of both arms, ascending. All are of the same paths, so that the power never falls.
+    pub fn powers(&self, sizes: &[u64]) -> Vec<f64> {
+        if matches!(self.test.method(), SequentialMethod::Fixed { .. }) {
+            return sizes.iter().map(|&units| self.predict(units).power).collect();
+        }
+        let stopping = self.stopping(sizes.last().map_or(0.0, |&last| last as f64));
+        sizes.iter().map(|&units| stopping.power_at(units as f64)).collect()
     }
 
     /// The units of both arms after which the test as it is has the given power, over 0 to 1. For the
@@ -147,7 +163,7 @@ impl Plan {
         }
         let looks: Vec<f64> = (0..=LOOKS).map(|look| first * (last / first).powf(f64::from(look) / f64::from(LOOKS))).collect();
         let boundary: Vec<Look> = looks.iter().map(|&units| self.boundary(units)).collect();
-        let mut random = ChaCha8Rng::seed_from_u64(SEED);
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let mut stopped = vec![0.0; looks.len()];
         for _ in 0..PATHS {
             self.walk(&boundary, &mut random, &mut stopped);
@@ -211,6 +227,20 @@ impl Stopping {
         let stopped_units: f64 =
             self.looks.iter().zip(before).zip(&self.stopped).map(|((to, from), share)| (from + to) / 2.0 * share).sum();
         Prediction { power, expected_units: stopped_units + (1.0 - power) * self.last }
+    }
+
+    /// Paths that stop within `units`; between two looks by linear interpolation.
+    fn power_at(&self, units: f64) -> f64 {
+        let (mut sum, mut before) = (0.0, 0.0);
+        for (&look, &share) in self.looks.iter().zip(&self.stopped) {
+            if look > units {
+                // Before the first look nothing stops.
+                return if before > 0.0 { sum + share * (units - before) / (look - before) } else { 0.0 };
+            }
+            sum += share;
+            before = look;
+        }
+        sum
     }
 
     /// Between two looks by linear interpolation; none if so many paths never stop.
@@ -288,6 +318,22 @@ mod tests {
         assert!(plan.predict(2 * BURN_IN_UNITS).power > 0.999);
         assert_eq!(plan.units_for(0.9), Ok(2 * BURN_IN_UNITS));
         assert_eq!(plan.predict(0), Prediction { power: 0.0, expected_units: 0.0 });
+    }
+
+    #[test]
+    fn one_simulation_tells_the_power_by_every_size() {
+        let fixed = plan(SequentialMethod::Fixed { units: 3_000 }, EVEN);
+        assert_eq!(fixed.powers(&[2_999, 3_000, 9_000]), [0.0, fixed.fixed_power(3_000), fixed.fixed_power(3_000)]);
+        let plan = plan(ASYMPTOTIC, EVEN);
+        let sizes = [0, 999, 1_000, 2_500, 5_000, 7_500];
+        let powers = plan.powers(&sizes);
+        assert!(powers.is_sorted() && powers[1] == 0.0 && powers[2] > 0.0, "{powers:?}");
+        for (size, power) in sizes.into_iter().zip(&powers) {
+            assert!((plan.predict(size).power - power).abs() < 0.02, "{size}: {powers:?}");
+        }
+        let other = plan.with_seed(12).powers(&sizes);
+        assert!(other != powers && other.iter().zip(&powers).all(|(other, power)| (other - power).abs() < 0.03), "{other:?}");
+        assert_eq!(plan.powers(&[]), Vec::<f64>::new());
     }
 
     #[test]

@@ -96,6 +96,12 @@ impl PreferenceTest {
         Ok(Self { alpha, concentration: ((target / tuned_ratio(alpha) - 1.0) / 2.0).max(1.0) })
     }
 
+    /// The same test at another level. Its mixture stays as it was, so that its p values stay, too, and agree
+    /// with the intervals.
+    pub fn at_level(self, alpha: f64) -> Result<Self, OutOfRange> {
+        Ok(Self { alpha: checked_alpha(alpha)?, ..self })
+    }
+
     /// The units' preferences as they are now. With w wins and l losses
     ///
     /// ```text
@@ -116,6 +122,11 @@ impl PreferenceTest {
             high,
             p: (-self.log_evidence(preferences, 0.5)).exp().min(1.0),
         }
+    }
+
+    /// Whether the evidence against ½ suffices: `p ≤ α`.
+    pub(super) fn is_decided(&self, preferences: &Preferences) -> bool {
+        self.log_evidence(preferences, 0.5) >= -self.alpha.ln()
     }
 
     /// `ln M(q)`, q over 0 to 1.

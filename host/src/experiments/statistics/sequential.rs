@@ -135,6 +135,12 @@ impl SequentialTest {
         Self { burn_in: self.burn_in.max(units), ..self }
     }
 
+    /// The same test at another level. What decides at which sizes it is tight stays as it was, so that its
+    /// p values stay, too, and agree with the intervals: `p ≤ alpha` where the interval excludes 0.
+    pub fn at_level(self, alpha: f64) -> Result<Self, OutOfRange> {
+        Ok(Self { alpha: checked_alpha(alpha)?, ..self })
+    }
+
     pub fn method(&self) -> SequentialMethod {
         self.method
     }
