@@ -125,11 +125,7 @@ fn check_depths(sandbox: &Sandbox, run: &str, variant: &str) {
     let span = |name: &str| lines.iter().find(|line| line["line"] == "span" && line["name"] == name).unwrap_or_else(|| panic!("no {name}"));
     for name in ["tools/call semantic_search", "retrieval.gate", "retrieval.fuse", "duckdb.hydrate", "retrieval.rerank"] {
         let attributes = &span(name)["attributes"];
-        assert_eq!(
-            (&attributes["retrieval.experiment"], &attributes["retrieval.variant"]),
-            (&json!(["depths"]), &json!([variant])),
-            "{name}"
-        );
+        assert_eq!((&attributes["retrieval.experiment"], &attributes["retrieval.variant"]), (&json!("depths"), &json!(variant)), "{name}");
     }
     let (rerank, bm25) =
         (&span("retrieval.rerank")["attributes"]["retrieval.rerank_depth"], &span("bm25.search")["attributes"]["retrieval.channel_depth"]);
@@ -209,6 +205,7 @@ fn files_are_checked_and_told() {
     write(&sandbox, "bad.toml", &DEPTHS.replace("rerank_depth = 50", "rerank_depth = 5000").replace("owner = \"search\"", "owner = \"\""));
     let ended = sandbox.run(&["experiment", "check", "experiments/bad.toml"]);
     ended.check(2, &["bad.toml: `owner` is empty", "bad.toml: `arms[0].budgets.rerank_depth` is 5000; allowed: 0 to 100"]);
+    write(&sandbox, "bad.toml", DEPTHS);
     sandbox.run(&["experiment", "check", "experiments"]).check(2, &["`id` is `depths`, as in bad.toml"]);
     let schema: Json = serde_json::from_str(&sandbox.run(&["experiment", "schema"]).out).expect("JSON");
     let published = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/experiment.schema.json")).expect("a file");
