@@ -82,7 +82,7 @@ async fn every_tool_has_the_spans_and_attributes_of_the_page() {
     let server = Server::start(&sandbox);
     let mut seen = BTreeSet::new();
     for (tool, arguments) in [
-        ("semantic_search", json!({"query": QUERY})),
+        ("semantic_search", json!({"query": QUERY, "limit": 100})),
         ("open_file", json!({"path": "docs/deploy.md"})),
         ("git_blame", json!({"path": "docs/deploy.md"})),
         ("git_history", json!({"path": "docs/deploy.md"})),

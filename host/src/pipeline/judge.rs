@@ -22,6 +22,9 @@ use crate::types::{ChannelName, RankedList, Stage};
 /// How much longer than a plugin's own limit the host waits for the thread that runs
 /// it. Guests are interrupted at their limit; this is for a model that can't be.
 const GRACE: Duration = Duration::from_millis(250);
+/// Guests that may run longer have a thread of their own: a call is not given up while one
+/// runs in its place.
+const IN_PLACE_MAX: Duration = Duration::from_millis(250);
 /// Depth of a channel that the request names and the gate left out.
 const NAMED_CHANNEL_DEPTH: u32 = 100;
 
@@ -340,9 +343,9 @@ fn reordered(list: &RankedList, scores: &[f32]) -> Vec<Placed> {
     placed
 }
 
-/// Runs a plugin call. One that may wait for a model has a thread of its own, and isn't
-/// waited for for ever; all others end at the plugin's limit, as the guest is interrupted
-/// there. `struck` is what was done to the stage on purpose.
+/// Runs a plugin call. One that may wait for a model, or run for long, has a thread of its
+/// own, and isn't waited for for ever; all others end soon, as the guest is interrupted at
+/// its limit. `struck` is what was done to the stage on purpose.
 async fn guarded<T: Send + 'static>(
     plugin: &Arc<Configured>,
     struck: Result<(), String>,
@@ -356,7 +359,7 @@ async fn guarded<T: Send + 'static>(
     if let Err(message) = struck {
         return failed(Cause::Trap, message);
     }
-    if !plugin.plugin.terms.grants.has(&Capability::Scoring) {
+    if !plugin.plugin.terms.grants.has(&Capability::Scoring) && plugin.plugin.call_time_max() <= IN_PLACE_MAX {
         return in_place(|| body(plugin)).unwrap_or_else(|message| failed(Cause::Trap, message));
     }
     let limit = plugin.plugin.call_time_max() + GRACE;

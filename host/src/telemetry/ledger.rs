@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -377,7 +377,9 @@ impl Desk {
 pub fn read(path: &Path) -> std::io::Result<Vec<Json>> {
     let mut lines = Vec::new();
     let mut torn: Option<(usize, serde_json::Error)> = None;
-    for (number, line) in BufReader::new(File::open(path)?).split(b'\n').enumerate() {
+    // All at once: what a writer adds meanwhile would follow a line that was torn before.
+    let bytes = fs::read(path)?;
+    for (number, line) in BufRead::split(&bytes[..], b'\n').enumerate() {
         if let Some((number, error)) = torn.take() {
             let message = format!("{}, line {}: {error}", path.display(), number + 1);
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
