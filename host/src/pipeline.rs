@@ -141,7 +141,7 @@ pub async fn search(host: &SearchHost, run: &Run, request: &SearchRequest) -> Re
     let mut notes = Notes::of(root);
     let began = Instant::now();
     let (of_class, of_all): (Vec<Arm>, Vec<Arm>) = host.arms.iter().cloned().partition(|arm| arm.classes.is_some());
-    let arms = Arms::admit(host, of_all, root, &mut notes).await;
+    let arms = Arms::admit(host, of_all, root, &mut notes);
     arms.mark(root);
     let chosen = arms.over(&configured);
     let call = CallSettings {
@@ -158,7 +158,7 @@ pub async fn search(host: &SearchHost, run: &Run, request: &SearchRequest) -> Re
     let (decision, stage) = judge::gate(&search, root, &profile, &mut notes).await;
     // The gate's class may bring in more.
     let admitted = of_class.into_iter().filter(|arm| arm.classes.iter().flatten().any(|class| *class == decision.class()));
-    let arms = arms.clone().and(Arms::admit(host, admitted.collect(), root, &mut notes).await);
+    let arms = arms.clone().and(Arms::admit(host, admitted.collect(), root, &mut notes));
     arms.mark(root);
     let chosen = arms.over(&configured);
     let call = CallSettings { deadline: began + arms.deadline(host.settings.deadline_ms), ..call };

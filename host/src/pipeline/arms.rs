@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 
-use super::{Chosen, Notes, SearchHost, blocking};
+use super::{Chosen, Notes, SearchHost, in_place};
 use crate::envelope::ExperimentStamp;
 use crate::plugin::{Configured, PluginSet};
 use crate::request::{PluginChoice, RequestError, SearchRequest};
@@ -57,14 +57,13 @@ pub(super) struct Arms(Vec<(Arm, BTreeMap<Stage, Arc<Configured>>)>);
 impl Arms {
     /// The arms among `candidates` whose plugins can be had. The others are noted, and the
     /// search goes on without them.
-    pub async fn admit(host: &SearchHost, candidates: Vec<Arm>, root: &Span, notes: &mut Notes) -> Arms {
+    pub fn admit(host: &SearchHost, candidates: Vec<Arm>, root: &Span, notes: &mut Notes) -> Arms {
         if candidates.is_empty() {
             return Arms::default();
         }
-        let plugins = host.plugins.clone();
-        let wants_plugins = candidates.iter().any(|arm| !arm.changes.plugins.is_empty());
-        let choose = move || candidates.into_iter().map(|arm| (arm.changes.chosen(&plugins), arm)).collect::<Vec<_>>();
-        let tried = if wants_plugins { blocking(choose).await.unwrap_or_default() } else { choose() };
+        // The first run of an arm may make an instance of its plugin.
+        let choose = || candidates.into_iter().map(|arm| (arm.changes.chosen(&host.plugins), arm)).collect::<Vec<_>>();
+        let tried = in_place(choose).unwrap_or_default();
         let mut admitted = Vec::new();
         for (chosen, arm) in tried {
             match chosen {

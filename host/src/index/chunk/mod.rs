@@ -40,12 +40,34 @@ pub fn chunk_source(language: Language, text: &str, limits: &ChunkLimits) -> Chu
             Some(chunks) => return Chunked::by(Method::Headings, chunks),
             None => Some("the document has no headings".to_owned()),
         },
-        code => match syntax::chunks(code, &lines, &limits) {
+        code => match on_deep_stack(text.len(), || syntax::chunks(code, &lines, &limits)) {
             Ok(chunks) => return Chunked::by(Method::Syntax, chunks),
             Err(reason) => Some(reason),
         },
     };
     Chunked { fallback: refused, ..Chunked::by(Method::Windows, windows::chunks(&lines, &limits)) }
+}
+
+/// Texts up to this size are parsed on any stack: 8 KiB can't nest deeper than 1 MiB holds.
+const SHALLOW_BYTES: usize = 8 << 10;
+/// Stack for each byte of a longer text. Tree-sitter frees the stack of its parser by recursion, with
+/// some 100 bytes a level, and each byte may open one.
+const STACK_BYTES_PER_BYTE: usize = 256;
+
+/// Runs a parse on a stack that no nesting in a text of that size exhausts. Only what is used of it
+/// takes memory.
+fn on_deep_stack<T: Send>(text_bytes: usize, parse: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    if text_bytes <= SHALLOW_BYTES {
+        return parse();
+    }
+    std::thread::scope(|scope| {
+        let stack = text_bytes.saturating_mul(STACK_BYTES_PER_BYTE);
+        match std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, parse) {
+            // A panic there goes on here.
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => Err(format!("there is no room to parse {text_bytes} bytes: {error}")),
+        }
+    })
 }
 
 /// One stretch of whole lines of a file.
