@@ -33,7 +33,7 @@ budgets = { rerank_depth = 2, depths = { bm25 = 7 } }
 primary = "success"
 "#;
 
-fn write(sandbox: &Sandbox, name: &str, text: &str) {
+pub fn write(sandbox: &Sandbox, name: &str, text: &str) {
     std::fs::create_dir_all(sandbox.path("experiments")).expect("a folder");
     std::fs::write(sandbox.path("experiments").join(name), text).expect("an experiment");
 }
@@ -48,7 +48,7 @@ async fn variant(server: &Server, session: &str) -> Option<String> {
 }
 
 /// The lines of the journal, in the order of their files.
-fn journal(sandbox: &Sandbox) -> Vec<Json> {
+pub fn journal(sandbox: &Sandbox) -> Vec<Json> {
     let mut files: Vec<_> =
         std::fs::read_dir(sandbox.data().join("experiments")).expect("a journal").flatten().map(|file| file.path()).collect();
     files.sort();

@@ -9,6 +9,7 @@ mod crash;
 mod documents;
 mod eval;
 mod experiments;
+mod experiments_modes;
 mod failures;
 mod git_tools;
 mod hostile;

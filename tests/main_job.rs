@@ -119,7 +119,16 @@ async fn queries_find_their_file() {
     let sandbox = Sandbox::indexed(&repo);
     let server = Server::start(&sandbox);
     let client = Client::connect(&server).await;
-    let tools = ["semantic_search", "semantic_search_pro", "open_file", "git_blame", "git_history", "run_report", "report_feedback"];
+    let tools = [
+        "semantic_search",
+        "semantic_search_pro",
+        "open_file",
+        "git_blame",
+        "git_history",
+        "run_report",
+        "report_feedback",
+        "experiment_report",
+    ];
     assert_eq!(client.tools().await, tools);
 
     for (query, path, symbol) in [

@@ -61,7 +61,11 @@ fn check(span: &Span, table: &BTreeMap<String, Described>) {
 
 /// The trace of one call.
 async fn call(server: &Server, collector: &Collector, tool: &str, arguments: serde_json::Value) -> Trace {
-    let raw = raw_call(server, tool, arguments, &[("x-session-id", "s"), ("x-run-id", "mine")], json!({})).await;
+    call_with(server, collector, tool, arguments, ("x-kind", "none")).await
+}
+
+async fn call_with(server: &Server, collector: &Collector, tool: &str, arguments: serde_json::Value, header: (&str, &str)) -> Trace {
+    let raw = raw_call(server, tool, arguments, &[("x-session-id", "s"), ("x-run-id", "mine"), header], json!({})).await;
     let run_id = raw.header("x-run-id").to_owned();
     let trace_id = raw.header("x-trace-id").to_owned();
     wait_until("the run's spans", async || {
@@ -79,6 +83,10 @@ async fn every_tool_has_the_spans_and_attributes_of_the_page() {
     let collector = Collector::start().await;
     let sandbox = Sandbox::new().with_variable("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.http);
     sandbox.index(&repo);
+    for mode in ["shadow", "interleave"] {
+        std::fs::create_dir_all(sandbox.path("experiments")).expect("a folder");
+        std::fs::write(sandbox.path(&format!("experiments/{mode}.toml")), experiment(mode)).expect("an experiment");
+    }
     let server = Server::start(&sandbox);
     let mut seen = BTreeSet::new();
     for (tool, arguments) in [
@@ -88,6 +96,7 @@ async fn every_tool_has_the_spans_and_attributes_of_the_page() {
         ("git_history", json!({"path": "docs/deploy.md"})),
         ("run_report", json!({"run_id": "mine"})),
         ("report_feedback", json!({"run_id": "mine", "kind": "used"})),
+        ("experiment_report", json!({"id": "shadow"})),
     ] {
         let mut arguments = arguments;
         if tool == "report_feedback" {
@@ -115,9 +124,53 @@ async fn every_tool_has_the_spans_and_attributes_of_the_page() {
         trace.spans.iter().for_each(|span| check(span, &table));
         seen.extend(trace.spans.iter().map(|span| span.name.clone()));
     }
+    // Runs in experiments.
+    let teams = call_with(&server, &collector, "semantic_search", json!({"query": QUERY}), ("x-kind", "interleave")).await;
+    let variants: Vec<_> =
+        teams.spans.iter().filter(|span| span.name == "retrieval.team").map(|span| span.attributes["retrieval.variant"].clone()).collect();
+    assert_eq!(variants.len(), 2, "{}", teams.tree());
+    assert_ne!(variants[0], variants[1]);
+    let answered = call_with(&server, &collector, "semantic_search", json!({"query": QUERY}), ("x-kind", "shadow")).await;
+    let root = answered.span("tools/call semantic_search");
+    let links = |span: &Span| span.links.contains(&(root.trace_id.clone(), root.span_id.clone()));
+    let shadow = wait_until("the shadow", async || {
+        collector.spans().iter().find(|span| span.name == "retrieval.shadow" && links(span)).map(|span| span.trace_id.clone())
+    })
+    .await;
+    let shadow = collector.trace(&shadow).await;
+    for trace in [teams, answered, shadow] {
+        trace.spans.iter().for_each(|span| check(span, &table));
+        seen.extend(trace.spans.iter().map(|span| span.name.clone()));
+    }
     let elsewhere = ["tools/call …", "vllm.embed_batch", "vllm.rerank", "vllm.token_embed"];
     let unseen: Vec<&String> = table.keys().filter(|name| !seen.contains(*name) && !elsewhere.contains(&name.as_str())).collect();
     assert!(unseen.is_empty(), "{unseen:?} were not seen");
+}
+
+/// An experiment of that mode, for calls that say so.
+fn experiment(mode: &str) -> String {
+    let primary = if mode == "shadow" { "reciprocal_rank" } else { "used_findings" };
+    format!(
+        r#"
+id = "{mode}"
+version = 1
+state = "running"
+mode = "{mode}"
+owner = "search"
+hypothesis = "Spans tell who ranked."
+[unit]
+kind = "run"
+[eligibility]
+header = {{ name = "x-kind", values = ["{mode}"] }}
+[[arms]]
+key = "all"
+[[arms]]
+key = "few"
+budgets.depths = {{ bm25 = 5 }}
+[metrics]
+primary = "{primary}"
+"#
+    )
 }
 
 /// Fusion links the channels; every stage ends with its step.

@@ -1,7 +1,7 @@
 //! Puts the parts together. The only place that picks concrete types, and the one
 //! that swaps generations under a running server.
 
-mod experiments;
+pub mod experiments;
 mod files;
 mod git_tools;
 mod records;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use experiments::Experiments;
+use experiments::{ExperimentSettings, Experiments, OtherIndexes};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::Value as Json;
@@ -23,6 +23,7 @@ use crate::config::Loaded;
 use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
 use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments};
 use crate::experiments::journal::JournalError;
+use crate::experiments::report::Report as ExperimentReport;
 use crate::faults::Faults;
 use crate::index::data_dir::DataDir;
 use crate::index::scan::ScanLimits;
@@ -51,7 +52,7 @@ const COMPOSING_MAX: usize = 4;
 
 /// A running Spanloom, with or without an index.
 pub struct App {
-    telemetry: Telemetry,
+    telemetry: Arc<Telemetry>,
     plugins: Arc<Plugins>,
     scorers: Arc<Scorers>,
     snapshot: ArcSwapOption<Snapshot>,
@@ -67,7 +68,8 @@ pub struct App {
     composing: Arc<Semaphore>,
     git: GitLimits,
     /// A server's.
-    experiments: OnceLock<Experiments>,
+    experiments: OnceLock<Arc<Experiments>>,
+    others: OtherIndexes,
 }
 
 /// A generation's name, and when its manifest was written.
@@ -103,7 +105,7 @@ impl App {
     /// When a plugin is refused or telemetry can't start.
     pub fn start(loaded: &Loaded) -> Result<App, AppError> {
         let data = DataDir::new(&loaded.config.data_dir.0);
-        let telemetry = Telemetry::start(loaded.telemetry())?;
+        let telemetry = Arc::new(Telemetry::start(loaded.telemetry())?);
         let cache = data.path().exists().then(|| data.plugin_cache());
         let engine = PluginEngine::new(cache.as_deref(), loaded.counts_fuel()).map_err(|error| AppError::Engine(format!("{error:#}")))?;
         let plugins = Arc::new(Plugins::load(engine, loaded.plugins(), telemetry.operations())?);
@@ -123,6 +125,7 @@ impl App {
             scan: build.scan,
             git: build.git,
             experiments: OnceLock::new(),
+            others: other_indexes(loaded),
             data,
         };
         app.reload();
@@ -135,7 +138,8 @@ impl App {
     /// # Errors
     /// When the journal can't be written.
     pub fn start_experiments(&self, folder: PathBuf) -> Result<(), JournalError> {
-        let started = Experiments::start(folder, &self.data.experiments(), self.telemetry.records_query_text())?;
+        let settings = ExperimentSettings { folder, journal: self.data.experiments(), others: self.others.clone() };
+        let started = Experiments::start(settings, self.telemetry.clone())?;
         self.experiments.get_or_init(|| started);
         Ok(())
     }
@@ -204,7 +208,7 @@ impl App {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let app = self.clone();
             let look = move || {
-                app.experiments.get().into_iter().for_each(Experiments::refresh);
+                app.experiments.get().into_iter().for_each(|experiments| experiments.refresh());
                 let changed = app.reload();
                 if changed || !is_warm {
                     app.warm();
@@ -262,6 +266,7 @@ impl App {
             record_query_text: self.telemetry.records_query_text(),
             faults: self.faults.clone(),
             arms: Vec::new(),
+            interleave: None,
         }
     }
 
@@ -288,6 +293,42 @@ impl App {
     }
 }
 
+impl App {
+    /// What an experiment has shown so far.
+    async fn experiment_report(&self, run: Option<&Run>, id: String) -> Result<ExperimentReport, RequestError> {
+        let Some(experiments) = self.experiments.get().cloned() else {
+            return Err(RequestError::Unavailable("reports of experiments are given by a server".into()));
+        };
+        let stage = run.map(|run| run.root.child(span::REPORT_COMPOSE).announce());
+        if let Some(stage) = &stage {
+            stage.set(attr::REPORT_ID, id.clone());
+        }
+        // As for the reports of runs.
+        let permit = self.composing.clone().acquire_owned().await;
+        let outcome = tokio::task::spawn_blocking(carried(move || {
+            let _permit = permit;
+            experiments.report(&id)
+        }))
+        .await
+        .unwrap_or_else(|_| Err(RequestError::Unavailable("an internal error was logged".into())));
+        if let (Some(stage), Err(error)) = (&stage, &outcome) {
+            stage.fail(error.class(), &error.to_string());
+        }
+        stage.iter().for_each(Span::end);
+        outcome
+    }
+}
+
+/// How indexes of arms are opened.
+fn other_indexes(loaded: &Loaded) -> OtherIndexes {
+    OtherIndexes {
+        builtin: loaded.builtin_embedder(),
+        vllm: loaded.vllm_embedder(),
+        // 64 GiB at most, which a pointer's size holds.
+        row_cache_bytes: (loaded.config.search.row_cache_mb << 20) as usize,
+    }
+}
+
 impl SearchService for App {
     fn begin_run(&self, tool: &str, caller: &Caller, arguments: Json) -> Run {
         self.telemetry.run(tool, caller, arguments)
@@ -301,14 +342,14 @@ impl SearchService for App {
         let answered = async move {
             let Some(experiments) = self.experiments.get() else { return App::search(self, run, &request).await };
             let taken = experiments.begin(run, &request);
-            let outcome = match self.snapshot() {
+            let (outcome, host) = match self.snapshot() {
                 Ok(snapshot) => {
-                    let host = SearchHost { arms: taken.arms(), ..self.search_host(snapshot) };
-                    pipeline::search(&host, run, &request).await
+                    let host = taken.join(self.search_host(snapshot));
+                    (pipeline::search(&host, run, &request).await, Some(host))
                 }
-                Err(error) => Err(error),
+                Err(error) => (Err(error), None),
             };
-            taken.finish(&outcome);
+            taken.finish(&outcome, host);
             outcome
         };
         answered.boxed()
@@ -334,6 +375,16 @@ impl SearchService for App {
             tokio::task::block_in_place(|| experiments.feedback(&arguments))
         };
         taken.boxed()
+    }
+
+    fn answer_sent(&self, run_id: &str) {
+        if let Some(experiments) = self.experiments.get() {
+            experiments.answer_sent(run_id);
+        }
+    }
+
+    fn experiment_report<'a>(&'a self, run: Option<&'a Run>, id: String) -> BoxFuture<'a, Result<ExperimentReport, RequestError>> {
+        App::experiment_report(self, run, id).boxed()
     }
 
     fn run_report<'a>(&'a self, run: Option<&'a Run>, key: ReportKey) -> BoxFuture<'a, Result<Reported, RequestError>> {
@@ -380,7 +431,7 @@ impl SearchService for App {
             ok: false,
             detail: format!("go wrong on purpose: {}; remove `[faults]` from the configuration to end it", self.faults.stages().join(", ")),
         });
-        let experiments = self.experiments.get().and_then(Experiments::check);
+        let experiments = self.experiments.get().and_then(|experiments| experiments.check());
         let others = serving.chain(refused).chain(experiments).chain(faults);
         Readiness { ready: index.ok, checks: std::iter::once(index.clone()).chain(others).collect() }
     }

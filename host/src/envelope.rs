@@ -59,7 +59,8 @@ pub struct Finding {
     /// What the chunk defines, qualified where the syntax tree says so.
     pub symbol: Option<String>,
     pub language: String,
-    /// Comparable within this answer only.
+    /// Comparable within this answer only; where arms of an experiment share it, not even
+    /// there.
     pub score: f32,
     pub text: String,
     /// Which channels found it, in the order in which channels are asked.
@@ -67,6 +68,10 @@ pub struct Finding {
     /// The last commit that touched the file; records have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// Which arm of an interleaved experiment picked it. For records: a reader who knew
+    /// would not judge alike.
+    #[serde(skip)]
+    pub team: Option<u32>,
     /// The finding's way through the stages, when `explain` was set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<FindingExplanation>,
@@ -128,7 +133,7 @@ pub struct ExperimentStamp {
     /// The experiment's id.
     pub id: String,
     pub version: u32,
-    /// Key of the arm that ranked.
+    /// Key of the arm that ranked; `interleave` where two took turns.
     pub variant: String,
     /// The bucket that decided on the arm.
     pub bucket: u32,

@@ -18,6 +18,20 @@ pub struct Explanation {
     /// Who was asked, by stage; a stage that did not run is missing. `degraded` of the
     /// answer says whose judgement was not used.
     pub plugins: BTreeMap<Stage, PluginStamp>,
+    /// Where arms of an experiment share the answer, how each decided; what is said above
+    /// is then the first one's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub teams: BTreeMap<String, TeamExplanation>,
+}
+
+/// How the stages of one of several rankings decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TeamExplanation {
+    pub gate: GateExplanation,
+    pub plugins: BTreeMap<Stage, PluginStamp>,
+    /// As in [`QueryExplanation::widened`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widened: Vec<WeightedTerm>,
 }
 
 /// What the host knew about the query.
@@ -116,6 +130,9 @@ pub struct FindingExplanation {
     /// What the reranker says its score is made of.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub rerank_parts: Map<String, Json>,
+    /// Where arms of an experiment share the answer, the one that picked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
     pub final_rank: u32,
     /// For each channel that was fused, the rank that the finding would have had
     /// without it; nothing where it would not have been found.
@@ -151,6 +168,9 @@ impl fmt::Display for FindingExplanation {
             if !parts.is_empty() {
                 write!(f, " [{}]", parts.join(", "))?;
             }
+        }
+        if let Some(team) = &self.team {
+            write!(f, " → picked by {team}")?;
         }
         write!(f, " → #{}", self.final_rank)?;
         for (channel, rank) in &self.without {
@@ -209,6 +229,7 @@ mod tests {
             boost: 1.0,
             rerank_score: Some(0.75),
             rerank_parts: json!({"path": 0.25, "exact": 1}).as_object().cloned().unwrap_or_default(),
+            team: None,
             final_rank: 1,
             without: BTreeMap::from([(ChannelName::Bm25, None), (ChannelName::Dense, Some(2))]),
         };

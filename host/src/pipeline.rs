@@ -7,11 +7,13 @@
 mod answer;
 mod arms;
 mod collapse;
+mod draft;
 mod explain;
 mod find;
 mod judge;
 mod page;
 mod record;
+mod teams;
 mod words;
 
 use std::sync::Arc;
@@ -40,6 +42,9 @@ use arms::Arms;
 pub use arms::{Arm, Changes, PinnedChoice, adjusts_itself};
 pub use find::channels;
 use page::Page;
+pub use page::first_run;
+pub use teams::Interleave;
+use teams::Teams;
 
 /// Time and judgement that are not a plugin's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +84,7 @@ impl Default for SearchSettings {
 }
 
 /// What a search needs: one generation, the plugins of this moment, the settings.
+#[derive(Clone)]
 pub struct SearchHost {
     pub snapshot: Arc<Snapshot>,
     pub plugins: Arc<PluginSet>,
@@ -91,6 +97,8 @@ pub struct SearchHost {
     pub faults: Arc<Faults>,
     /// The arms of experiments that the run is part of, as far as the gate's class admits.
     pub arms: Vec<Arm>,
+    /// The experiment whose arms share the answer, on the same condition.
+    pub interleave: Option<Interleave>,
 }
 
 /// One search: what its stages have in common.
@@ -141,7 +149,8 @@ pub async fn search(host: &SearchHost, run: &Run, request: &SearchRequest) -> Re
     let mut notes = Notes::of(root);
     let began = Instant::now();
     let (of_class, of_all): (Vec<Arm>, Vec<Arm>) = host.arms.iter().cloned().partition(|arm| arm.classes.is_some());
-    let arms = Arms::admit(host, of_all, root, &mut notes);
+    let arms = Arms::admit(host, of_all, &mut notes);
+    arms.tell(root);
     arms.mark(root);
     let chosen = arms.over(&configured);
     let call = CallSettings {
@@ -155,21 +164,60 @@ pub async fn search(host: &SearchHost, run: &Run, request: &SearchRequest) -> Re
 
     let profile = find::profile(&search, root).await?;
     profile.warnings.iter().for_each(|warning| notes.warn(warning.clone()));
-    let (decision, stage) = judge::gate(&search, root, &profile, &mut notes).await;
+    // Where arms have gates of their own, each begins there.
+    if let Some(interleave) = host.interleave.as_ref().filter(|interleave| interleave.changes_gate())
+        && let Some(teams) = Teams::admit(interleave, &search, began, &mut notes)
+    {
+        let rankings = teams.rankings(&search, &profile, None, &mut notes).await;
+        return Ok(answer::envelope(&search, &profile, &rankings, Some(&teams), notes).await);
+    }
+    let (gated, gate) = judge::gate(&search, root, &profile, &mut notes).await;
     // The gate's class may bring in more.
-    let admitted = of_class.into_iter().filter(|arm| arm.classes.iter().flatten().any(|class| *class == decision.class()));
-    let arms = arms.clone().and(Arms::admit(host, admitted.collect(), root, &mut notes));
+    let wanted = |classes: &Option<Vec<String>>| classes.as_ref().is_none_or(|classes| classes.iter().any(|class| *class == gated.class()));
+    let of_class = Arms::admit(host, of_class.into_iter().filter(|arm| wanted(&arm.classes)).collect(), &mut notes);
+    of_class.tell(root);
+    let arms = arms.clone().and(of_class);
     arms.mark(root);
     let chosen = arms.over(&configured);
     let call = CallSettings { deadline: began + arms.deadline(host.settings.deadline_ms), ..call };
     let search = Search { chosen: &chosen, arms: &arms, call, ..search.clone() };
-    let decided = judge::settled(&search, decision, stage, &profile, &mut notes);
-    let vector = find::embed(&search, root, &profile, &decided.decision, &mut notes).await;
-    let gathered = find::gather(&search, root, &profile, &decided.decision, vector, &mut notes).await;
-    let ranked = rank(&search, root, &profile, &decided.decision, &gathered, &mut notes).await;
-    let without = explain::without_each_channel(&search, root, &profile, &decided.decision, &gathered, &mut notes).await;
-    let told = answer::Told { profile: &profile, decided: &decided, gathered: &gathered, ranked: &ranked, without };
-    Ok(answer::envelope(&search, &told, notes).await)
+    if let Some(interleave) = host.interleave.as_ref().filter(|interleave| !interleave.changes_gate() && wanted(&interleave.classes))
+        && let Some(teams) = Teams::admit(interleave, &search, began, &mut notes)
+    {
+        gate.end(&search, gated.clone(), &profile);
+        let rankings = teams.rankings(&search, &profile, Some(gated), &mut notes).await;
+        return Ok(answer::envelope(&search, &profile, &rankings, Some(&teams), notes).await);
+    }
+    let ranking = ranking(&search, root, &profile, gated, Some(gate), &mut notes).await;
+    Ok(answer::envelope(&search, &profile, &[ranking], None, notes).await)
+}
+
+/// What the stages made of one way to rank.
+struct Ranking {
+    decided: judge::Decided,
+    gathered: find::Gathered,
+    ranked: judge::Ranked,
+    without: explain::Without,
+    /// Who judged.
+    chosen: Chosen,
+}
+
+/// From the gate's decision to the final order. `gate` is the stage that is still open,
+/// when it is of this ranking alone.
+async fn ranking(
+    search: &Search<'_>,
+    parent: &Span,
+    profile: &Arc<QueryProfile>,
+    gated: judge::Gated,
+    gate: Option<judge::GateStage>,
+    notes: &mut Notes,
+) -> Ranking {
+    let decided = judge::settled(search, gated, gate, parent, profile, notes);
+    let vector = find::embed(search, parent, profile, &decided.decision, notes).await;
+    let gathered = find::gather(search, parent, profile, &decided.decision, vector, notes).await;
+    let ranked = rank(search, parent, profile, &decided.decision, &gathered, notes).await;
+    let without = explain::without_each_channel(search, parent, profile, &decided.decision, &gathered, notes).await;
+    Ranking { decided, gathered, ranked, without, chosen: search.chosen.clone() }
 }
 
 /// From the channels' lists to the final order.
@@ -245,6 +293,26 @@ impl Notes {
 
     fn untold() -> Notes {
         Notes { warnings: Vec::new(), degraded: Vec::new(), told: None }
+    }
+
+    /// Takes over what each of some rankings noted, by its name: what they have in common
+    /// once, the rest with who says it. It is told already.
+    fn take_over(&mut self, others: Vec<(String, Notes)>) {
+        let everywhere = |warning: &String| others.iter().all(|(_, notes)| notes.warnings.contains(warning));
+        for (at, (name, notes)) in others.iter().enumerate() {
+            for warning in &notes.warnings {
+                match everywhere(warning) {
+                    true if at == 0 => self.warnings.push(warning.clone()),
+                    true => {}
+                    false => self.warnings.push(format!("arm {name}: {warning}")),
+                }
+            }
+            for part in &notes.degraded {
+                if !self.degraded.contains(part) {
+                    self.degraded.push(part.clone());
+                }
+            }
+        }
     }
 
     fn warn(&mut self, message: String) {

@@ -3,24 +3,37 @@
 //! The folder of experiments is read again when it changes. One that can't be used leaves
 //! the experiments that run as they are.
 
+mod arms;
+mod indexes;
+mod read;
+mod shadows;
+mod taken;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use time::OffsetDateTime;
 
-use crate::envelope::{AnswerEnvelope, ExperimentStamp, FileSlice};
-use crate::experiments::board::{Asker, Board, Part, unit_digest, unit_name};
-use crate::experiments::events::{Action, Event, Exposure, Search, Shown};
-use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments, FeedbackError, FindingShown, RUNS_DEFAULT, RecentRuns, RunShown};
+use crate::envelope::FileSlice;
+use crate::experiments::board::{Asker, Board, unit_digest, unit_name};
+use crate::experiments::events::{Event, Search};
+use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments, FeedbackError, RUNS_DEFAULT, RecentRuns};
 use crate::experiments::journal::{self, Journal, JournalError};
-use crate::experiments::{Arm as FileArm, UnitKind, read_folder};
+use crate::experiments::report::Report;
+use crate::experiments::{UnitKind, read_folder};
 use crate::mcp::Check;
-use crate::pipeline::{Arm, Changes, PinnedChoice, adjusts_itself};
-use crate::request::{PluginChoice, RequestError, SearchRequest};
-use crate::telemetry::Run;
+use crate::pipeline::{adjusts_itself, first_run};
+use crate::request::{RequestError, SearchRequest};
+use crate::telemetry::{Run, Telemetry};
+pub use arms::{Arms, replayed_arms};
+use indexes::Indexes;
+pub use indexes::OtherIndexes;
+pub use read::{ReadError, report};
+use shadows::Shadows;
+pub use taken::Taken;
 
 /// Name of this program in the journal.
 const APPLICATION: &str = "spanloom";
@@ -29,58 +42,72 @@ const RECENT: Duration = Duration::from_secs(86_400);
 
 /// The experiments of a server.
 pub struct Experiments {
-    folder: PathBuf,
+    settings: ExperimentSettings,
     board: ArcSwap<Board>,
     /// Why the files of today are not used.
     refusal: ArcSwapOption<String>,
     seen: Mutex<Option<FolderStamp>>,
     journal: Journal,
     recent: RecentRuns,
-    /// Whether digests of queries may be written down.
-    records_queries: bool,
+    shadows: Shadows,
+    indexes: Indexes,
+    telemetry: Arc<Telemetry>,
+    this: Weak<Experiments>,
+}
+
+/// Where experiments and what is written of them are.
+pub struct ExperimentSettings {
+    /// Of the files; need not be there.
+    pub folder: PathBuf,
+    pub journal: PathBuf,
+    /// How other indexes are opened.
+    pub others: OtherIndexes,
 }
 
 /// Name, time and size of each file of a folder.
 type FolderStamp = Vec<(PathBuf, Option<SystemTime>, u64)>;
 
 impl Experiments {
-    /// Experiments of the files in `folder`, which need not be there, with their journal in
-    /// `journal_folder`.
+    /// Begins with the experiments of a folder.
     ///
     /// # Errors
     /// When the journal can't be written.
-    pub fn start(folder: PathBuf, journal_folder: &Path, records_queries: bool) -> Result<Experiments, JournalError> {
-        let journal = Journal::open(journal_folder)?;
+    pub fn start(settings: ExperimentSettings, telemetry: Arc<Telemetry>) -> Result<Arc<Experiments>, JournalError> {
+        let journal = Journal::open(&settings.journal)?;
         let recent = RecentRuns::new(RUNS_DEFAULT);
         let since = OffsetDateTime::from(SystemTime::now() - RECENT).date();
-        let mut events = journal::read(journal_folder, Some(since))?;
+        let mut events = journal::read(&settings.journal, Some(since))?;
         for event in events.by_ref() {
             recent.observe(&event?);
         }
         for (path, lines) in &events.passed_over().damaged {
             tracing::warn!(path = %path.display(), lines, "lines of the experiments' journal are damaged and passed over");
         }
-        let experiments = Experiments {
-            folder,
+        let experiments = Arc::new_cyclic(|this| Experiments {
             board: ArcSwap::default(),
             refusal: ArcSwapOption::empty(),
             seen: Mutex::default(),
             journal,
             recent,
-            records_queries,
-        };
+            shadows: Shadows::default(),
+            indexes: Indexes::new(settings.others.clone()),
+            telemetry,
+            this: this.clone(),
+            settings,
+        });
         experiments.refresh();
         Ok(experiments)
     }
 
     /// Reads the folder again when it has changed.
     pub fn refresh(&self) {
-        let now = stamp(&self.folder);
+        self.indexes.refresh(&self.board.load());
+        let now = stamp(&self.settings.folder);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.as_ref() == Some(&now) {
             return;
         }
-        let read = if now.is_empty() { Ok(Vec::new()) } else { read_folder(&self.folder).map_err(|error| error.to_string()) };
+        let read = if now.is_empty() { Ok(Vec::new()) } else { read_folder(&self.settings.folder).map_err(|error| error.to_string()) };
         match read.and_then(|files| Board::new(files).map_err(|error| error.to_string())) {
             Ok(board) => {
                 let running: Vec<String> =
@@ -89,6 +116,7 @@ impl Experiments {
                 for left_out in board.left_out() {
                     tracing::warn!(experiment = left_out, "an experiment is not carried out");
                 }
+                self.indexes.refresh(&board);
                 self.board.store(Arc::new(board));
                 self.refusal.store(None);
             }
@@ -112,37 +140,62 @@ impl Experiments {
             detail += &format!("; not carried out: {left_out}");
         }
         if let Some(refusal) = &refusal {
-            detail += &format!("; the files of {} can't be used: {refusal}", self.folder.display());
+            detail += &format!("; the files of {} can't be used: {refusal}", self.settings.folder.display());
         }
-        Some(Check { name: "experiments".into(), ok: refusal.is_none() && board.left_out().is_empty(), detail })
+        let shut = self.indexes.refusals();
+        for (path, error) in &shut {
+            detail += &format!("; the index {} can't be asked: {error}", path.display());
+        }
+        let ok = refusal.is_none() && board.left_out().is_empty() && shut.is_empty();
+        Some(Check { name: "experiments".into(), ok, detail })
     }
 
-    /// A search that begins: its arms, and what will be written of it.
-    pub fn begin<'a>(&'a self, run: &'a Run, request: &SearchRequest) -> Taken<'a> {
+    /// A search that begins: its parts in experiments, and what will be written of it.
+    pub fn begin<'a>(&'a self, run: &'a Run, request: &'a SearchRequest) -> Taken<'a> {
+        // A page belongs to the run that it goes on from.
+        let first = first_run(request);
         let asker = Asker {
             tool: run.tool(),
             session: run.session_id(),
             headers: run.headers(),
             query: &request.query,
-            run_id: &run.id,
+            run_id: first.as_deref().unwrap_or(&run.id),
             languages: &request.languages,
         };
         let board = self.board.load_full();
         let parts = if adjusts_itself(request) { Vec::new() } else { board.parts(asker) };
-        let arms = parts.iter().map(arm).collect();
-        let exposures = parts.into_iter().map(|part| (part.live.experiment.eligibility.query_classes.is_none(), part.exposure)).collect();
         let mut units = BTreeMap::new();
         let mut unit = |kind, header: Option<&str>, value: Option<&str>| {
             let name = unit_name(kind, header);
             value.map(|value| units.insert(name.clone(), unit_digest(&name, value)))
         };
         unit(UnitKind::Session, None, run.session_id());
-        unit(UnitKind::Query, None, self.records_queries.then_some(&request.query));
+        unit(UnitKind::Query, None, self.telemetry.records_query_text().then_some(&request.query));
         for name in board.live().iter().filter_map(|live| live.experiment.unit.header.as_deref()) {
             unit(UnitKind::Header, Some(name), run.headers().get(name).map(String::as_str));
         }
         let search = Search { tool: run.tool().to_owned(), units, ..Search::default() };
-        Taken { experiments: self, run, began: Instant::now(), search: Some(search), exposures, arms }
+        Taken { experiments: self, run, request, began: Instant::now(), search: Some(search), board, parts }
+    }
+
+    /// The answer of a run has been sent: who else is asked for it may be asked now.
+    pub fn answer_sent(&self, run_id: &str) {
+        if let Some(this) = self.this.upgrade() {
+            self.shadows.begin(&this, run_id);
+        }
+    }
+
+    /// What an experiment has shown so far. Reads the whole journal, and blocks.
+    ///
+    /// # Errors
+    /// When there is no such experiment, or something can't be read.
+    pub fn report(&self, id: &str) -> Result<Report, RequestError> {
+        let read = report(&self.settings.folder, &self.settings.journal, id);
+        let (report, _) = read.map_err(|error| match error {
+            ReadError::Unknown { .. } => RequestError::NotFound(error.to_string()),
+            ReadError::Folder(_) | ReadError::Journal(_) => RequestError::Unavailable(error.to_string()),
+        })?;
+        Ok(report)
     }
 
     /// Takes feedback: it is on the disk when this returns. Blocks.
@@ -176,121 +229,6 @@ impl Experiments {
         if let Err(error) = self.journal.append(event) {
             tracing::error!(%error, run = event.query_id, "a line of the experiments' journal is lost");
         }
-    }
-}
-
-/// A search under way. Dropped, it is written down as cancelled.
-pub struct Taken<'a> {
-    experiments: &'a Experiments,
-    run: &'a Run,
-    began: Instant,
-    /// `None` once it is written.
-    search: Option<Search>,
-    /// With whether they hold for every class of query.
-    exposures: Vec<(bool, Exposure)>,
-    arms: Vec<Arm>,
-}
-
-impl Taken<'_> {
-    /// The arms that the search is part of.
-    pub fn arms(&self) -> Vec<Arm> {
-        self.arms.clone()
-    }
-
-    /// Writes down how the search ended; what an answer shows can be reported on from now on.
-    pub fn finish(mut self, outcome: &Result<AnswerEnvelope, RequestError>) {
-        let Some(mut search) = self.search.take() else { return };
-        match outcome {
-            Ok(answer) => {
-                search.status = "ok".into();
-                search.query_class.clone_from(&answer.query_class);
-                search.findings = answer
-                    .findings
-                    .iter()
-                    .map(|finding| Shown { object_id: finding.chunk_id.0, ordinal: finding.rank, team: None })
-                    .collect();
-                let of_plugins = || answer.degraded.iter().filter(|part| ["gate", "fusion", "rerank"].contains(&part.part.as_str()));
-                search.trapped = of_plugins().any(|part| part.cause.starts_with("trap"));
-                search.fell_back = of_plugins().next().is_some();
-                let is_in = |exposure: &Exposure| answer.experiments.iter().any(|stamp| stamp.id == exposure.experiment);
-                search.experiments = self.exposures.iter().map(|(_, exposure)| exposure).filter(|one| is_in(one)).cloned().collect();
-                self.experiments.recent.remember(&shown(self.run, answer));
-            }
-            Err(_) => {
-                search.status = "error".into();
-                search.experiments = self.certain();
-            }
-        }
-        self.write(search);
-    }
-
-    /// Exposures that don't wait for the gate's word.
-    fn certain(&self) -> Vec<Exposure> {
-        self.exposures.iter().filter(|(of_all, _)| *of_all).map(|(_, exposure)| exposure.clone()).collect()
-    }
-
-    fn write(&self, mut search: Search) {
-        search.duration_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.experiments.write(&Event {
-            application: APPLICATION.into(),
-            query_id: self.run.id.clone(),
-            client_id: self.run.session_id().map(str::to_owned),
-            timestamp: journal::timestamp(SystemTime::now()),
-            action: Action::Search(search),
-        });
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        if let Some(search) = self.search.take() {
-            let experiments = self.certain();
-            self.write(Search { status: "cancelled".into(), experiments, ..search });
-        }
-    }
-}
-
-fn shown(run: &Run, answer: &AnswerEnvelope) -> RunShown {
-    let findings = answer.findings.iter().map(|finding| FindingShown {
-        chunk: finding.chunk_id,
-        rank: finding.rank,
-        path: finding.path.clone(),
-        start_line: finding.start_line,
-        end_line: finding.end_line,
-    });
-    RunShown {
-        run_id: run.id.clone(),
-        session: run.session_id().map(str::to_owned),
-        ended: SystemTime::now(),
-        findings: findings.collect(),
-    }
-}
-
-/// What the pipeline needs of an arm.
-fn arm(part: &Part<'_>) -> Arm {
-    let Exposure { experiment, version, variant, bucket, .. } = part.exposure.clone();
-    Arm {
-        stamp: ExperimentStamp { id: experiment, version, variant, bucket },
-        classes: part.live.experiment.eligibility.query_classes.clone(),
-        changes: changes(part.arm),
-    }
-}
-
-fn changes(arm: &FileArm) -> Changes {
-    let plugins = arm.plugins.set().map(|(stage, plugin)| {
-        let choice = PluginChoice { plugin: plugin.plugin.clone(), parameters: plugin.parameters.clone() };
-        (stage, PinnedChoice { choice, sha256: plugin.sha256.as_ref().map(|pin| pin.to_ascii_lowercase()) })
-    });
-    Changes {
-        plugins: plugins.collect(),
-        channels: arm.channels.clone(),
-        depths: arm.budgets.depths.clone(),
-        weights: arm.budgets.weights.iter().map(|(channel, weight)| (*channel, *weight as f32)).collect(),
-        rerank_depth: arm.budgets.rerank_depth,
-        rrf_k: arm.budgets.rrf_k.map(|k| k as f32),
-        deadline_ms: arm.budgets.deadline_ms,
-        rm3: arm.rm3,
-        rerank: arm.rerank,
     }
 }
 

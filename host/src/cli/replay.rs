@@ -8,10 +8,12 @@ use serde_json::{Value as Json, json};
 
 use super::{Failure, diagnostics, print, runtime};
 use crate::app::App;
+use crate::app::experiments::{Arms, replayed_arms};
 use crate::config::Loaded;
 use crate::index::data_dir::DataDir;
 use crate::index::snapshot::Snapshot;
 use crate::mcp::{SearchService as _, Tool, answered_blame, answered_file, answered_history, answered_search};
+use crate::pipeline;
 use crate::reports::replay::{Original, compare};
 use crate::reports::{self, ReportKey};
 use crate::request::{HistoryRequest, RequestError, SearchRequest};
@@ -45,9 +47,10 @@ pub fn run(loaded: &Loaded, arguments: &ReplayArgs) -> Result<(), Failure> {
         App::start(loaded).map_err(Failure::failed)?
     };
     loaded_plugins(&app, &then).map_err(refused)?;
+    let arms = replayed_arms(&loaded.config.experiments.folder, &then.experiments).map_err(refused)?;
     let again = app.begin_run(&then.tool, &Caller::default(), then.request.clone());
     let id = again.id.clone();
-    runtime.block_on(repeat(&app, snapshot, again, tool, then.request.clone()));
+    runtime.block_on(repeat(&app, snapshot, arms, again, tool, then.request.clone()));
     app.telemetry().flush();
     let (record, _) = reports::find(&app.telemetry().records(), &ReportKey::Run(id))
         .map_err(|_| refused("ledgers are switched off, so there is nothing to compare with; set `telemetry.ledger = true`".into()))?;
@@ -106,18 +109,18 @@ fn loaded_plugins(app: &App, then: &Original) -> Result<(), String> {
 
 /// Reports are of other runs, and feedback is given once.
 fn can_be_repeated(tool: Tool) -> bool {
-    !matches!(tool, Tool::RunReport | Tool::ReportFeedback)
+    !matches!(tool, Tool::RunReport | Tool::ReportFeedback | Tool::ExperimentReport)
 }
 
 /// The call as a run of its own.
-async fn repeat(app: &App, snapshot: Arc<Snapshot>, run: Run, tool: Tool, request: Json) {
-    match answer(app, snapshot, &run, tool, request).await {
+async fn repeat(app: &App, snapshot: Arc<Snapshot>, arms: Arms, run: Run, tool: Tool, request: Json) {
+    match answer(app, snapshot, arms, &run, tool, request).await {
         Ok(outcome) => run.succeed(outcome),
         Err(error) => run.fail(error.class(), &error.to_string()),
     }
 }
 
-async fn answer(app: &App, snapshot: Arc<Snapshot>, run: &Run, tool: Tool, request: Json) -> Result<Json, RequestError> {
+async fn answer(app: &App, snapshot: Arc<Snapshot>, arms: Arms, run: &Run, tool: Tool, request: Json) -> Result<Json, RequestError> {
     let search = match tool {
         Tool::Search => SearchRequest::simple(parse(tool, request)?)?,
         Tool::SearchPro => SearchRequest::pro(parse(tool, request)?)?,
@@ -129,12 +132,13 @@ async fn answer(app: &App, snapshot: Arc<Snapshot>, run: &Run, tool: Tool, reque
             let mut history = app.git_history_in(snapshot, run, HistoryRequest::check(parse(tool, request)?)?).await?;
             return Ok(answered_history(&mut history)?.1);
         }
-        Tool::OpenFile | Tool::RunReport | Tool::ReportFeedback => {
+        Tool::OpenFile | Tool::RunReport | Tool::ReportFeedback | Tool::ExperimentReport => {
             let mut slice = app.open_file_in(snapshot, run, parse(tool, request)?).await?;
             return Ok(answered_file(&mut slice)?.1);
         }
     };
-    let mut envelope = app.search_in(snapshot, run, &search).await?;
+    let host = arms.join(app.search_host(snapshot));
+    let mut envelope = pipeline::search(&host, run, &search).await?;
     Ok(answered_search(&mut envelope)?.1)
 }
 

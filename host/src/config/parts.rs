@@ -67,30 +67,36 @@ impl Loaded {
     }
 
     pub fn embedder(&self) -> EmbedderSettings {
-        let config = &self.config.embedding;
-        match config.kind {
+        match self.config.embedding.kind {
             EmbeddingKind::Off => EmbedderSettings::Off,
-            EmbeddingKind::Builtin => {
-                EmbedderSettings::Builtin(LsaOptions { dimension_max: config.dimension, seed: config.seed, ..LsaOptions::default() })
-            }
-            EmbeddingKind::Vllm => {
-                let vllm = &config.vllm;
-                EmbedderSettings::Vllm(VllmSettings {
-                    base_url: vllm.url.clone(),
-                    model: vllm.model.clone(),
-                    dimension: vllm.dimension,
-                    api_key: self.secrets.get("embedding.vllm.api_key_variable").cloned(),
-                    batch_size: vllm.batch_size,
-                    concurrency: vllm.concurrency,
-                    timeout_ms: vllm.timeout_ms,
-                    index_timeout_ms: vllm.index_timeout_ms,
-                    attempts_max: vllm.attempts_max,
-                    query_prefix: vllm.query_prefix.clone(),
-                    passage_prefix: vllm.passage_prefix.clone(),
-                    truncate_prompt_tokens: vllm.truncate_prompt_tokens,
-                    ..VllmSettings::default()
-                })
-            }
+            EmbeddingKind::Builtin => self.builtin_embedder(),
+            EmbeddingKind::Vllm => EmbedderSettings::Vllm(self.vllm_embedder()),
+        }
+    }
+
+    /// The built-in embedding, whether or not it is the configured one.
+    pub fn builtin_embedder(&self) -> EmbedderSettings {
+        let config = &self.config.embedding;
+        EmbedderSettings::Builtin(LsaOptions { dimension_max: config.dimension, seed: config.seed, ..LsaOptions::default() })
+    }
+
+    /// The vLLM server, whether or not it is the configured embedding.
+    pub fn vllm_embedder(&self) -> VllmSettings {
+        let vllm = &self.config.embedding.vllm;
+        VllmSettings {
+            base_url: vllm.url.clone(),
+            model: vllm.model.clone(),
+            dimension: vllm.dimension,
+            api_key: self.secrets.get("embedding.vllm.api_key_variable").cloned(),
+            batch_size: vllm.batch_size,
+            concurrency: vllm.concurrency,
+            timeout_ms: vllm.timeout_ms,
+            index_timeout_ms: vllm.index_timeout_ms,
+            attempts_max: vllm.attempts_max,
+            query_prefix: vllm.query_prefix.clone(),
+            passage_prefix: vllm.passage_prefix.clone(),
+            truncate_prompt_tokens: vllm.truncate_prompt_tokens,
+            ..VllmSettings::default()
         }
     }
 

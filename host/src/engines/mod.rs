@@ -3,4 +3,5 @@
 
 pub mod duckdb;
 pub mod faiss;
+pub mod priority;
 pub mod text;

@@ -5,13 +5,15 @@
 //! changes in it. So two that change the same share a layer, or the later one is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::assign::{Plan, PlanError};
 use super::check::CheckedExperiment;
-use super::definition::{Arm, Mode, State, Tool, UnitKind};
-use super::events::Exposure;
+use super::definition::{Mode, State, Tool, UnitKind};
+use super::events::{Exposure, INTERLEAVED};
 use super::read::ExperimentFile;
 use crate::types::ChannelName;
 
@@ -28,6 +30,8 @@ pub struct Board {
 /// An experiment that is carried out.
 pub struct Live {
     pub experiment: CheckedExperiment,
+    /// Where its file is: paths in it start there.
+    pub folder: PathBuf,
     plan: Plan,
 }
 
@@ -45,25 +49,26 @@ pub struct Asker<'a> {
 }
 
 /// A run's part in an experiment.
-pub struct Part<'a> {
-    pub live: &'a Live,
-    pub arm: &'a Arm,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which of [`Board::live`].
+    pub live: usize,
+    /// The arm that answers, by its place in the file; in interleaving the first of two.
+    pub arm: usize,
     pub exposure: Exposure,
+    /// Of the unit, for what is drawn anew for each of its queries.
+    pub seed: u64,
 }
 
 impl Board {
-    /// Takes the experiments that run and answer by one arm each.
+    /// Takes the experiments that run and are not offline.
     ///
     /// # Errors
     /// [`PlanError`] where an arm has no bucket.
     pub fn new(files: impl IntoIterator<Item = ExperimentFile>) -> Result<Board, PlanError> {
         let mut board = Board::default();
-        for ExperimentFile { experiment, .. } in files {
+        for ExperimentFile { experiment, path } in files {
             if experiment.state != State::Running || experiment.mode == Mode::Offline {
-                continue;
-            }
-            if experiment.mode != Mode::Ab {
-                board.left_out.push(format!("{}: a server carries out mode ab", experiment.id));
                 continue;
             }
             match board.live.iter().find(|other| interfere(&other.experiment, &experiment)) {
@@ -73,7 +78,8 @@ impl Board {
                 )),
                 None => {
                     let plan = experiment.plan()?;
-                    board.live.push(Live { experiment, plan });
+                    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+                    board.live.push(Live { experiment, folder, plan });
                 }
             }
         }
@@ -89,29 +95,35 @@ impl Board {
         &self.left_out
     }
 
-    /// The arms that a run gets, in the order of the files.
-    pub fn parts<'a>(&'a self, asker: Asker<'_>) -> Vec<Part<'a>> {
-        self.live.iter().filter_map(|live| live.part(asker)).collect()
+    /// A run's parts, in the order of the files.
+    pub fn parts(&self, asker: Asker<'_>) -> Vec<Part> {
+        self.live.iter().enumerate().filter_map(|(number, live)| live.part(number, asker)).collect()
     }
 }
 
 impl Live {
-    fn part(&self, asker: Asker<'_>) -> Option<Part<'_>> {
+    fn part(&self, number: usize, asker: Asker<'_>) -> Option<Part> {
         let experiment = &self.experiment;
         if !self.admits(asker) {
             return None;
         }
         let value = unit_value(experiment.unit.kind, experiment.unit.header.as_deref(), asker)?;
         let assignment = self.plan.assign(value);
-        let arm = experiment.arms.get(assignment.arm()?)?;
+        let drawn = assignment.arm()?;
+        // Without arms of their own, units are only in or out.
+        let arm = if experiment.mode == Mode::Ab { drawn } else { 0 };
+        let variant = match experiment.mode {
+            Mode::Interleave => INTERLEAVED,
+            _ => &experiment.arms.get(arm)?.key,
+        };
         let exposure = Exposure {
             experiment: experiment.id.clone(),
             version: experiment.version,
-            variant: arm.key.clone(),
+            variant: variant.to_owned(),
             bucket: assignment.buckets.arm?.0,
             unit: unit_digest(&unit_name(experiment.unit.kind, experiment.unit.header.as_deref()), value),
         };
-        Some(Part { live: self, arm, exposure })
+        Some(Part { live: number, arm, seed: seed(experiment.salt(), &exposure.unit), exposure })
     }
 
     /// Whether the run is one of those that the file wants, but for the query's class.
@@ -160,16 +172,31 @@ pub fn unit_digest(name: &str, value: &str) -> String {
     hash.finalize().iter().take(UNIT_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Of a unit in an experiment: the same on every machine.
+fn seed(salt: &str, unit: &str) -> u64 {
+    let mut hash = Xxh3::new();
+    for field in ["spanloom.draft.v1", salt, unit] {
+        hash.update(&(field.len() as u64).to_le_bytes());
+        hash.update(field.as_bytes());
+    }
+    hash.digest()
+}
+
 /// Whether one run could be part of both, and both change the same.
 fn interfere(one: &CheckedExperiment, other: &CheckedExperiment) -> bool {
     let apart = one.layer.as_ref().zip(other.layer.as_ref()).is_some_and(|(one, other)| one.name == other.name);
     !apart && !changed(one).is_disjoint(&changed(other))
 }
 
-/// What the arms of an experiment change.
+/// What the arms of an experiment change about answers. Those that are asked in the shadow
+/// change nothing.
 fn changed(experiment: &CheckedExperiment) -> BTreeSet<String> {
     let mut changed = BTreeSet::new();
-    for arm in &experiment.arms {
+    if experiment.mode == Mode::Interleave {
+        changed.insert("who fills the ranks".to_owned());
+    }
+    let answering = if experiment.mode == Mode::Shadow { 1 } else { experiment.arms.len() };
+    for arm in experiment.arms.iter().take(answering) {
         changed.extend(arm.plugins.set().map(|(stage, _)| stage.as_str().to_owned()));
         let channels =
             |channels: &mut dyn Iterator<Item = &ChannelName>| channels.map(|channel| format!("budget of {channel}")).collect::<Vec<_>>();
@@ -225,6 +252,28 @@ mod tests {
         assert_eq!(of("s1").unit, unit_digest("session", "s1"));
         assert_eq!(of("s1").unit.len(), 16);
         assert_ne!(unit_digest("ab", "c"), unit_digest("a", "bc"));
+    }
+
+    #[test]
+    fn an_arm_is_assigned_where_arms_answer_by_themselves() {
+        let of = |mode: &str, session: &str| {
+            let mut file = file("rm3", RM3);
+            let text = format!(
+                "id = \"rm3\"\nversion = 1\nstate = \"running\"\nmode = \"{mode}\"\nowner = \"o\"\nhypothesis = \"h\"\n{RM3}\n\
+                 [metrics]\nprimary = \"{}\"\n",
+                if mode == "shadow" { "reciprocal_rank" } else { "used_findings" }
+            );
+            file.experiment = read_text(Path::new("x.toml"), &text).unwrap();
+            let board = Board::new([file]).unwrap();
+            board.parts(asker(Some(session), &headers(&[]))).remove(0)
+        };
+        for session in ["s1", "s2", "s3", "s4", "s5"] {
+            let (shadow, teams) = (of("shadow", session), of("interleave", session));
+            assert_eq!((shadow.arm, shadow.exposure.variant.as_str()), (0, "off"));
+            assert_eq!((teams.arm, teams.exposure.variant.as_str()), (0, "interleave"));
+            assert_eq!((teams.seed, shadow.exposure.bucket), (of("interleave", session).seed, teams.exposure.bucket));
+        }
+        assert_ne!(of("interleave", "s1").seed, of("interleave", "s2").seed);
     }
 
     #[test]

@@ -94,7 +94,19 @@ pub(super) struct Exchange {
 /// Held while a tool runs and while its answer is streamed.
 #[derive(Clone)]
 struct CallPermit {
-    _permit: Arc<OwnedSemaphorePermit>,
+    _held: Arc<(OwnedSemaphorePermit, Answering)>,
+}
+
+/// Says when nobody waits for a run's answer any more.
+struct Answering {
+    service: Arc<dyn SearchService>,
+    run_id: String,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.service.answer_sent(&self.run_id);
+    }
 }
 
 impl Exchange {
@@ -183,11 +195,12 @@ impl Exchange {
             let text = format!("{} calls are in work, which is as many as this server does at once; try again", self.concurrency_max);
             return self.refuse(caller, &message["id"], StatusCode::SERVICE_UNAVAILABLE, code::BUSY, &text);
         };
-        let permit = CallPermit { _permit: Arc::new(permit) };
         let params = &message["params"];
         let tool: String = params["name"].as_str().unwrap_or("unnamed").chars().take(TOOL_NAME_CHARS_MAX).collect();
         let run = self.service.begin_run(&tool, caller, params["arguments"].clone());
         let ids = Ids::of(&run);
+        let answering = Answering { service: self.service.clone(), run_id: run.id.clone() };
+        let permit = CallPermit { _held: Arc::new((permit, answering)) };
         let slot = CallSlot::new(run);
         // Both go along to the tool: the run to be answered, the permit to be held.
         parts.extensions.insert(slot.clone());

@@ -7,8 +7,9 @@
 //! | `/observability/run_report?run_id=` or `?trace_id=` | the same, with a name for the id |
 //! | `/admin/index/observability/run/{run_id}/report` | a run |
 //! | `/reports/schema.json` | no run: the JSON Schema of reports |
+//! | `/reports/experiments/{id}` | an experiment; `.json`, `.md` and `.html` behind the id choose the form |
 //!
-//! JSON or Markdown, by the ending or by `Accept`. When a trace has several runs, the
+//! JSON or Markdown, of experiments also HTML, by the ending or by `Accept`. When a trace has several runs, the
 //! header `X-Trace-Runs` names the others, newest first.
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 use super::accept;
 use super::door::{Door, admit, problem};
 use super::guard::Refused;
+use crate::experiments::report::{self as experiment, Report as ExperimentReport};
 use crate::mcp::SearchService;
 use crate::reports::{self, ReportKey, Reported, cut};
 use crate::request::RequestError;
@@ -42,6 +44,7 @@ const SHOWN_CHARS_MAX: usize = 200;
 const JSON: &str = "application/json";
 const MARKDOWN: &str = "text/markdown";
 const TEXT: &str = "text/plain";
+const HTML: &str = "text/html";
 
 /// What these endpoints share.
 #[derive(Clone)]
@@ -62,6 +65,7 @@ pub(super) fn router(service: Arc<dyn SearchService>, door: Arc<Door>) -> Router
     Router::new()
         .route("/reports/schema.json", get(schema))
         .route("/reports/{run_id}", get(by_file_name))
+        .route("/reports/experiments/{id}", get(experiment))
         .route("/observability/run_report", get(by_name))
         .route("/observability/run_report/{id}", get(by_id))
         .route("/admin/index/observability/run/{run_id}/report", get(by_run))
@@ -71,6 +75,48 @@ pub(super) fn router(service: Arc<dyn SearchService>, door: Arc<Door>) -> Router
 
 async fn schema() -> Response {
     ([(CONTENT_TYPE, "application/schema+json")], reports::schema().to_string()).into_response()
+}
+
+async fn experiment(State(reports): State<Reports>, name: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+    let name = match path(name) {
+        Ok(name) => name,
+        Err(refused) => return problem(refused.status, &refused.message),
+    };
+    let (id, kind) = match name.rsplit_once('.') {
+        Some((id, "json")) => (id, Ok(JSON)),
+        Some((id, "md")) => (id, Ok(MARKDOWN)),
+        Some((id, "html")) => (id, Ok(HTML)),
+        _ => (name.as_str(), accepted(&headers, &[JSON, MARKDOWN, TEXT, HTML])),
+    };
+    let kind = match kind {
+        Ok(kind) => kind,
+        Err(refused) => return problem(refused.status, &refused.message),
+    };
+    let Ok(permit) = reports.composing.clone().try_acquire_owned() else { return busy() };
+    let report = match reports.service.experiment_report(None, id.to_owned()).await {
+        Ok(report) => report,
+        Err(error) => {
+            let Refused { status, message } = error.into();
+            return problem(status, &message);
+        }
+    };
+    let written = tokio::task::spawn_blocking(move || {
+        let _held = permit;
+        write_experiment(&report, kind)
+    });
+    written.await.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "an internal error was logged"))
+}
+
+fn write_experiment(report: &ExperimentReport, kind: &'static str) -> Response {
+    let mut response = match kind {
+        JSON => Json(report).into_response(),
+        HTML => ([(CONTENT_TYPE, "text/html; charset=utf-8")], experiment::html(report)).into_response(),
+        kind => ([(CONTENT_TYPE, format!("{kind}; charset=utf-8"))], experiment::markdown(report)).into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 async fn by_id(State(reports): State<Reports>, id: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
@@ -113,11 +159,7 @@ impl Reports {
             (Ok(key), Ok(kind)) => (key, kind),
             (Err(refused), _) | (_, Err(refused)) => return problem(refused.status, &refused.message),
         };
-        let Ok(permit) = self.composing.clone().try_acquire_owned() else {
-            let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{COMPOSING_MAX} reports are being composed; try again"));
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            return response;
-        };
+        let Ok(permit) = self.composing.clone().try_acquire_owned() else { return busy() };
         let reported = match self.service.run_report(None, key).await {
             Ok(reported) => reported,
             Err(error) => {
@@ -132,6 +174,12 @@ impl Reports {
         });
         written.await.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "an internal error was logged"))
     }
+}
+
+fn busy() -> Response {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{COMPOSING_MAX} reports are being composed; try again"));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn write(reported: &Reported, kind: &'static str) -> Response {
@@ -159,10 +207,14 @@ fn write(reported: &Reported, kind: &'static str) -> Response {
 }
 
 fn kind(headers: &HeaderMap) -> Result<&'static str, Refused> {
-    accept::best(headers, &[JSON, MARKDOWN, TEXT]).ok_or_else(|| {
+    accepted(headers, &[JSON, MARKDOWN, TEXT])
+}
+
+fn accepted(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static str, Refused> {
+    accept::best(headers, offered).ok_or_else(|| {
         let given = headers.get(ACCEPT).map(|value| String::from_utf8_lossy(value.as_bytes()).chars().take(SHOWN_CHARS_MAX).collect());
         let given: String = given.unwrap_or_default();
-        Refused { status: StatusCode::NOT_ACCEPTABLE, message: format!("`Accept` is `{given}`; allowed: {JSON}, {MARKDOWN}, {TEXT}") }
+        Refused { status: StatusCode::NOT_ACCEPTABLE, message: format!("`Accept` is `{given}`; allowed: {}", offered.join(", ")) }
     })
 }
 

@@ -14,6 +14,7 @@ use crate::envelope::{
     Observability,
 };
 use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments};
+use crate::experiments::report::Report as ExperimentReport;
 use crate::explanation::{Explanation, FindingExplanation, GateExplanation, QueryExplanation};
 use crate::reports::{self, ReportKey, Reported};
 use crate::request::{BlameArguments, HistoryRequest, OpenFileArguments, RequestError, SearchRequest};
@@ -132,6 +133,10 @@ impl SearchService for Double {
             let observability = Observability { trace_id: run.trace_id(), run_id: run.id.clone() };
             Ok(HistoryAnswer { path: request.path, observability, ..history(request.limit) })
         })
+    }
+
+    fn experiment_report<'a>(&'a self, _: Option<&'a Run>, id: String) -> BoxFuture<'a, Result<ExperimentReport, RequestError>> {
+        Box::pin(async move { Err(RequestError::NotFound(format!("`{id}` is no experiment of the folder"))) })
     }
 
     fn run_report<'a>(&'a self, _: Option<&'a Run>, key: ReportKey) -> BoxFuture<'a, Result<Reported, RequestError>> {

@@ -19,6 +19,7 @@ use serde_json::Value as Json;
 
 use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
 use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments};
+use crate::experiments::report::Report as ExperimentReport;
 use crate::reports::{ReportKey, Reported};
 use crate::request::{BlameArguments, HistoryRequest, OpenFileArguments, RequestError, SearchRequest};
 use crate::telemetry::{Caller, Run, Span};
@@ -82,6 +83,19 @@ pub trait SearchService: Send + Sync + 'static {
     /// # Errors
     /// When it names what the run didn't show, or can't be written down.
     fn report_feedback<'a>(&'a self, run: &'a Run, arguments: FeedbackArguments) -> BoxFuture<'a, Result<FeedbackAnswer, RequestError>>;
+
+    /// Says that the answer of a run has been sent, or that nobody waits for it any more:
+    /// what need not delay it may begin. Must not block. Nothing, by default.
+    fn answer_sent(&self, run_id: &str) {
+        let _ = run_id;
+    }
+
+    /// Answers `experiment_report`, and whoever else wants one: those have no run of their
+    /// own.
+    ///
+    /// # Errors
+    /// When there is no such experiment, or the journal can't be read.
+    fn experiment_report<'a>(&'a self, run: Option<&'a Run>, id: String) -> BoxFuture<'a, Result<ExperimentReport, RequestError>>;
 
     /// Whether calls can be answered now, and why not. Must not block.
     fn readiness(&self) -> Readiness;

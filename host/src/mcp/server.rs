@@ -24,7 +24,8 @@ use super::resource::{self, ReportResource};
 use super::tools::{self, Tool};
 use super::{SearchService, envelope_sha256, fit, text};
 use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer, Observability};
-use crate::reports::RunReportArguments;
+use crate::experiments::report as experiment;
+use crate::reports::{ReportFormat, RunReportArguments};
 use crate::request::{HistoryRequest, RequestError, SearchRequest};
 use crate::telemetry::{self, Caller, Run};
 
@@ -86,12 +87,24 @@ impl McpServer {
                 Ok(Answer { text: text::history(&history), structured, outcome })
             }
             Tool::RunReport => self.run_report(run, tools::parse(tool, arguments)?).await,
+            Tool::ExperimentReport => self.experiment_report(run, tools::parse(tool, arguments)?).await,
             Tool::ReportFeedback => {
                 let answer = self.service.report_feedback(run, tools::parse(tool, arguments)?).await?;
                 let structured = structured(&answer)?;
                 Ok(Answer { text: text::feedback(&answer), outcome: structured.clone(), structured })
             }
         }
+    }
+
+    async fn experiment_report(&self, run: &Run, arguments: tools::ExperimentReportArguments) -> Result<Answer, RequestError> {
+        let report = self.service.experiment_report(Some(run), arguments.id).await?;
+        let structured = structured(&report)?;
+        let text = match arguments.format.unwrap_or_default() {
+            ReportFormat::Markdown => experiment::markdown(&report),
+            ReportFormat::Json => structured.to_string(),
+        };
+        let outcome = json!({"experiment": report.subject.id, "version": report.subject.version, "verdict": report.verdict});
+        Ok(Answer { text, structured, outcome })
     }
 
     async fn search(&self, run: &Run, request: SearchRequest) -> Result<Answer, RequestError> {
@@ -281,6 +294,9 @@ fn search_outcome(envelope: &AnswerEnvelope, sha256: &str) -> Json {
             });
             if let Some(document) = &finding.document {
                 kept["document"] = json!(document);
+            }
+            if let Some(team) = finding.team {
+                kept["team"] = json!(team);
             }
             kept
         })

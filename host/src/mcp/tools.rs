@@ -7,15 +7,28 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, ReplaceBoolSchemas};
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
 use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments};
-use crate::reports::{REPORT_TOOL, Reported, RunReportArguments};
+use crate::experiments::report::Report as ExperimentReport;
+use crate::reports::{REPORT_TOOL, ReportFormat, Reported, RunReportArguments};
 use crate::request::{BlameArguments, HistoryArguments, OpenFileArguments, RequestError, SearchArguments, SearchProArguments, invalid};
 
 /// Characters of a wrong value that are repeated in an error.
 const VALUE_CHARS_SHOWN: usize = 80;
+
+/// Arguments of `experiment_report`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExperimentReportArguments {
+    /// The experiment's id, as `experiments` of an answer has it.
+    #[schemars(length(min = 1, max = 64))]
+    pub id: String,
+    /// Form of the text: `markdown` (the default) or `json`.
+    pub format: Option<ReportFormat>,
+}
 
 /// A tool of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +40,21 @@ pub enum Tool {
     GitHistory,
     RunReport,
     ReportFeedback,
+    ExperimentReport,
 }
 
 impl Tool {
     /// In the order in which they are listed.
-    pub const ALL: [Tool; 7] =
-        [Tool::Search, Tool::SearchPro, Tool::OpenFile, Tool::GitBlame, Tool::GitHistory, Tool::RunReport, Tool::ReportFeedback];
+    pub const ALL: [Tool; 8] = [
+        Tool::Search,
+        Tool::SearchPro,
+        Tool::OpenFile,
+        Tool::GitBlame,
+        Tool::GitHistory,
+        Tool::RunReport,
+        Tool::ReportFeedback,
+        Tool::ExperimentReport,
+    ];
 
     /// The name clients call.
     pub fn name(self) -> &'static str {
@@ -44,6 +66,7 @@ impl Tool {
             Tool::GitHistory => "git_history",
             Tool::RunReport => REPORT_TOOL,
             Tool::ReportFeedback => "report_feedback",
+            Tool::ExperimentReport => "experiment_report",
         }
     }
 
@@ -66,6 +89,7 @@ impl Tool {
             Tool::GitHistory => "Commits that changed a file",
             Tool::RunReport => "Report on an earlier call",
             Tool::ReportFeedback => "Say which findings were of use",
+            Tool::ExperimentReport => "What an experiment on rankings has shown",
         }
     }
 
@@ -100,6 +124,10 @@ impl Tool {
                 "Say what you did with findings of a search, or what you think of them, by its `run_id` and their `chunk_id`s. \
                  Rankings are judged by it. Call it once you know which findings you used; saying the same again changes nothing."
             }
+            Tool::ExperimentReport => {
+                "Tell what an experiment on rankings has shown so far, by its id: a verdict in one sentence, whether the data can be \
+                 trusted, figures of each arm, and differences with intervals that hold whenever one looks."
+            }
         }
     }
 
@@ -112,6 +140,7 @@ impl Tool {
             Tool::GitHistory => (schema::<HistoryArguments>(), schema::<HistoryAnswer>()),
             Tool::RunReport => (schema::<RunReportArguments>(), schema::<Reported>()),
             Tool::ReportFeedback => (schema::<FeedbackArguments>(), schema::<FeedbackAnswer>()),
+            Tool::ExperimentReport => (schema::<ExperimentReportArguments>(), schema::<ExperimentReport>()),
         };
         let hints = ToolAnnotations::with_title(self.title())
             .read_only(self != Tool::ReportFeedback)

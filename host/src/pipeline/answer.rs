@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::explain::Without;
-use super::find::Gathered;
-use super::judge::{Decided, Placed, Ranked};
-use super::page::Page;
-use super::{Notes, Search};
-use crate::envelope::{AnswerEnvelope, Contribution, Coverage, Finding, IndexStamp, Observability};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::draft::{self, Order, Slot};
+use super::judge::{Placed, Ranked};
+use super::page::{FirstPage, Page};
+use super::{Notes, Ranking, Search, Teams, arms};
+use crate::envelope::{AnswerEnvelope, Contribution, Coverage, ExperimentStamp, Finding, IndexStamp, Observability};
 use crate::explanation::{
-    BudgetExplanation, ChannelExplanation, Explanation, FindingExplanation, GateExplanation, PluginStamp, QueryExplanation, TermExplanation,
+    BudgetExplanation, ChannelExplanation, Explanation, FindingExplanation, GateExplanation, PluginStamp, QueryExplanation,
+    TeamExplanation, TermExplanation,
 };
 use crate::index::snapshot::{ChunkTable, Snapshot};
 use crate::index::tokenize::Tokenizer;
@@ -24,58 +26,55 @@ use crate::types::{ChunkId, Stage};
 /// What an answer with something degraded is worth, against a whole one.
 const DEGRADED_CONFIDENCE: f32 = 0.8;
 
-/// What the stages found out.
-pub(super) struct Told<'a> {
-    pub profile: &'a QueryProfile,
-    pub decided: &'a Decided,
-    pub gathered: &'a Gathered,
-    pub ranked: &'a Ranked,
-    pub without: Without,
+/// What one ranking tells of its findings.
+struct Told<'a> {
+    profile: &'a QueryProfile,
+    ranking: &'a Ranking,
+    places: Places<'a>,
+    /// Key of the arm, where several share the answer.
+    team: Option<&'a str>,
 }
 
-/// Writes the answer.
-pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: Notes) -> AnswerEnvelope {
+/// Writes the answer: of one ranking, or of several that `teams` share.
+pub(super) async fn envelope(
+    search: &Search<'_>,
+    profile: &QueryProfile,
+    rankings: &[Ranking],
+    teams: Option<&Teams>,
+    mut notes: Notes,
+) -> AnswerEnvelope {
     let Search { host, run, request, page, .. } = *search;
     let stage = search.stage(&run.root, span::ENVELOPE);
     // It can't fail, so nothing comes of this but a delay or worse.
     let _ = search.strike(span::ENVELOPE).await;
-    let places = Places::of(&told.gathered.runs);
-    let candidates = &told.ranked.candidates;
-    let findings: Vec<Finding> = told
-        .ranked
-        .placed
+    let chunks = &host.snapshot.chunks;
+    let told: Vec<Told<'_>> = rankings
         .iter()
-        .zip(1..)
-        .skip(page.offset)
-        .take(page.limit)
-        .map(|(placed, rank)| {
-            let row = &candidates.rows[placed.row];
-            let parts = told.ranked.fused.contributions_of(candidates.fused_rows[placed.row]);
-            Finding {
-                rank,
-                chunk_id: row.id,
-                path: row.path.clone(),
-                document: row.document.clone(),
-                start_line: row.start_line,
-                end_line: row.end_line,
-                symbol: row.symbol.clone(),
-                language: row.language.clone(),
-                score: placed.score,
-                text: row.text.clone(),
-                contributions: places.contributions(row.id, parts),
-                commit: row.commit.clone(),
-                explanation: request.explain.then(|| told.way(&places, &host.snapshot.chunks, row.id, placed, rank)),
-            }
+        .enumerate()
+        .map(|(at, ranking)| Told {
+            profile,
+            ranking,
+            places: Places::of(&ranking.gathered.runs),
+            team: teams.and_then(|teams| teams.key(at)),
         })
         .collect();
-    let generation = &host.snapshot.manifest.generation;
-    if let Some(first) = page.generation.as_ref().filter(|first| *first != generation) {
-        notes.warn(format!(
-            "the index has changed since the first page ({first} then, {generation} now): findings may repeat or be missing"
-        ));
+    let order = match (teams, rankings) {
+        (Some(teams), _) => draft::drafted(rankings, chunks, teams.seed(page), page.end()),
+        (None, [one, ..]) => draft::alone(one, page.end()),
+        (None, []) => Order { slots: Vec::new(), more: false },
+    };
+    let ranked = order.slots.iter().zip(1..).skip(page.offset).take(page.limit);
+    let findings: Vec<Finding> =
+        ranked.filter_map(|(slot, rank)| told.get(slot.ranking)?.finding(*slot, rank, request.explain, chunks)).collect();
+    let stamps: Vec<ExperimentStamp> = search.arms.stamps().into_iter().chain(teams.map(|teams| teams.stamp.clone())).collect();
+    if teams.is_some() {
+        arms::mark(&stamps, &stage);
     }
-    let more = told.ranked.placed.len() + candidates.beyond.len() > page.end();
-    let confidence = confidence(told.profile, &findings, &told.gathered.runs, !notes.degraded.is_empty());
+    let here = FirstPage { generation: host.snapshot.manifest.generation.clone(), run_id: run.id.clone(), arms: hash(&stamps) };
+    note_changes(page, &here, &mut notes);
+    let best = order.slots.first().map_or(0, |slot| slot.ranking);
+    let runs = rankings.get(best).map_or(&[][..], |ranking| &ranking.gathered.runs);
+    let confidence = confidence(profile, &findings, runs, !notes.degraded.is_empty());
     let answer = AnswerEnvelope {
         answer: sentence(request, &findings, page),
         confidence,
@@ -83,10 +82,10 @@ pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: No
         degraded: notes.degraded,
         index: stamp(&host.snapshot),
         observability: Observability { trace_id: run.trace_id(), run_id: run.id.clone() },
-        experiments: search.arms.stamps(),
-        query_class: told.decided.decision.class.clone(),
-        next_cursor: (more && !findings.is_empty()).then(|| page.next(generation)),
-        explanation: request.explain.then(|| told.explanation(search)),
+        experiments: stamps,
+        query_class: rankings.first().map(|first| first.decided.decision.class.clone()).unwrap_or_default(),
+        next_cursor: (order.more && !findings.is_empty()).then(|| page.next(here)),
+        explanation: if request.explain { explanation(&told) } else { None },
         findings,
     };
     stage.set(attr::FINDINGS, answer.findings.len() as i64);
@@ -101,15 +100,71 @@ pub(super) async fn envelope(search: &Search<'_>, told: &Told<'_>, mut notes: No
     answer
 }
 
+/// Says what is otherwise than on the first page.
+fn note_changes(page: &Page, here: &FirstPage, notes: &mut Notes) {
+    let Some(first) = &page.first else { return };
+    if first.generation != here.generation {
+        notes.warn(format!(
+            "the index has changed since the first page ({} then, {} now): findings may repeat or be missing",
+            first.generation, here.generation
+        ));
+    }
+    if !first.run_id.is_empty() && first.arms != here.arms {
+        notes
+            .warn("the experiments that this query is part of have changed since the first page: findings may repeat or be missing".into());
+    }
+}
+
+/// Of the arms that ranked.
+fn hash(stamps: &[ExperimentStamp]) -> u64 {
+    let mut hash = Xxh3::new();
+    for ExperimentStamp { id, version, variant, .. } in stamps {
+        // Neither may hold a line's end.
+        hash.update(format!("{id}\n{version}\n{variant}\n").as_bytes());
+    }
+    hash.digest()
+}
+
+/// How the stages decided; of several rankings, each.
+fn explanation(told: &[Told<'_>]) -> Option<Explanation> {
+    let mut explanation = told.first()?.explanation();
+    explanation.teams = told.iter().filter_map(|told| Some((told.team?.to_owned(), told.team_explanation()))).collect();
+    Some(explanation)
+}
+
 impl Told<'_> {
+    /// What stands at a rank; nothing where the ranking has no such row.
+    fn finding(&self, slot: Slot, rank: u32, explain: bool, chunks: &ChunkTable) -> Option<Finding> {
+        let Ranked { fused, candidates, placed, .. } = &self.ranking.ranked;
+        let placed = placed.get(slot.at)?;
+        let row = candidates.rows.get(placed.row)?;
+        let parts = fused.contributions_of(*candidates.fused_rows.get(placed.row)?);
+        Some(Finding {
+            rank,
+            chunk_id: row.id,
+            path: row.path.clone(),
+            document: row.document.clone(),
+            start_line: row.start_line,
+            end_line: row.end_line,
+            symbol: row.symbol.clone(),
+            language: row.language.clone(),
+            score: placed.score,
+            text: row.text.clone(),
+            contributions: self.places.contributions(row.id, parts),
+            commit: row.commit.clone(),
+            team: slot.team,
+            explanation: explain.then(|| self.way(chunks, row.id, placed, slot)).map(|way| FindingExplanation { final_rank: rank, ..way }),
+        })
+    }
+
     /// A finding's way through the stages.
-    fn way(&self, places: &Places, chunks: &ChunkTable, id: ChunkId, placed: &Placed, rank: u32) -> FindingExplanation {
-        let Ranked { fused, candidates, explained, .. } = self.ranked;
+    fn way(&self, chunks: &ChunkTable, id: ChunkId, placed: &Placed, slot: Slot) -> FindingExplanation {
+        let Ranked { fused, candidates, explained, .. } = &self.ranking.ranked;
         let fused_row = candidates.fused_rows[placed.row];
         let fused_score = fused.list.scores.get(fused_row).copied().unwrap_or_default();
         let boosted_score = candidates.list.scores.get(placed.row).copied().unwrap_or_default();
         FindingExplanation {
-            channels: places.explained(id, fused.contributions_of(fused_row)),
+            channels: self.places.explained(id, fused.contributions_of(fused_row)),
             fused_rank: fused_row as u32 + 1,
             fused_score,
             boosted_rank: placed.row as u32 + 1,
@@ -117,19 +172,15 @@ impl Told<'_> {
             boost: if fused_score > 0.0 { boosted_score / fused_score } else { 1.0 },
             rerank_score: placed.rerank_score,
             rerank_parts: placed.rerank_score.and_then(|_| explained.parts_of(placed.row)).unwrap_or_default(),
-            final_rank: rank,
-            without: self.without.iter().map(|(channel, ranks)| (*channel, rank_in(ranks, chunks, id))).collect(),
+            team: slot.team.and(self.team).map(str::to_owned),
+            final_rank: slot.at as u32 + 1,
+            without: self.ranking.without.iter().map(|(channel, ranks)| (*channel, rank_in(ranks, chunks, id))).collect(),
         }
     }
 
-    fn explanation(&self, search: &Search<'_>) -> Explanation {
-        let decision = &self.decided.decision;
-        let profile = self.profile;
-        let mut plugins =
-            BTreeMap::from([(Stage::Gate, plugin_stamp(&search.chosen.gate)), (Stage::Fusion, plugin_stamp(&search.chosen.fusion))]);
-        if self.ranked.reranked {
-            plugins.insert(Stage::Rerank, plugin_stamp(&search.chosen.rerank));
-        }
+    fn explanation(&self) -> Explanation {
+        let (profile, gathered) = (self.profile, &self.ranking.gathered);
+        let TeamExplanation { gate, plugins, widened } = self.team_explanation();
         Explanation {
             query: QueryExplanation {
                 terms: profile
@@ -141,12 +192,26 @@ impl Told<'_> {
                 documents: profile.documents,
                 identifiers: profile.identifiers.clone(),
                 phrases: profile.phrases.clone(),
-                prefixes: self.gathered.prefixes.clone(),
-                expanded: self.gathered.expanded.clone(),
-                widened: self.gathered.widened.clone(),
+                prefixes: gathered.prefixes.clone(),
+                expanded: gathered.expanded.clone(),
+                widened,
             },
+            gate,
+            plugins,
+            teams: BTreeMap::new(),
+        }
+    }
+
+    fn team_explanation(&self) -> TeamExplanation {
+        let Ranking { decided, gathered, ranked, chosen, .. } = self.ranking;
+        let decision = &decided.decision;
+        let mut plugins = BTreeMap::from([(Stage::Gate, plugin_stamp(&chosen.gate)), (Stage::Fusion, plugin_stamp(&chosen.fusion))]);
+        if ranked.reranked {
+            plugins.insert(Stage::Rerank, plugin_stamp(&chosen.rerank));
+        }
+        TeamExplanation {
             gate: GateExplanation {
-                features: self.decided.features.clone(),
+                features: decided.features.clone(),
                 class: decision.class.clone(),
                 ambiguity: decision.ambiguity,
                 budgets: decision
@@ -165,6 +230,7 @@ impl Told<'_> {
                 reasons: decision.reasons.clone(),
             },
             plugins,
+            widened: gathered.widened.clone(),
         }
     }
 }

@@ -57,7 +57,7 @@ pub(super) struct Arms(Vec<(Arm, BTreeMap<Stage, Arc<Configured>>)>);
 impl Arms {
     /// The arms among `candidates` whose plugins can be had. The others are noted, and the
     /// search goes on without them.
-    pub fn admit(host: &SearchHost, candidates: Vec<Arm>, root: &Span, notes: &mut Notes) -> Arms {
+    pub fn admit(host: &SearchHost, candidates: Vec<Arm>, notes: &mut Notes) -> Arms {
         if candidates.is_empty() {
             return Arms::default();
         }
@@ -75,14 +75,16 @@ impl Arms {
                 }
             }
         }
-        let arms = Arms(admitted);
-        arms.tell(root);
-        arms
+        Arms(admitted)
     }
 
     pub fn and(mut self, others: Arms) -> Arms {
         self.0.extend(others.0);
         self
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arm> {
@@ -117,27 +119,35 @@ impl Arms {
     }
 
     /// Writes down what the run is part of.
-    fn tell(&self, root: &Span) {
-        for arm in self.iter() {
-            let ExperimentStamp { id, version, variant, bucket } = &arm.stamp;
-            root.event(
-                event::EXPOSURE,
-                vec![
-                    KeyValue::new(attr::EXPERIMENT, id.clone()),
-                    KeyValue::new(attr::EXPERIMENT_VERSION, i64::from(*version)),
-                    KeyValue::new(attr::VARIANT, variant.clone()),
-                    KeyValue::new(attr::EXPERIMENT_BUCKET, i64::from(*bucket)),
-                ],
-            );
-        }
+    pub fn tell(&self, root: &Span) {
+        self.iter().for_each(|arm| tell(&arm.stamp, None, root));
     }
 
     /// Says on a span which experiments and arms it is of.
     pub fn mark(&self, span: &Span) {
-        if !self.0.is_empty() {
-            span.set(attr::EXPERIMENT, texts(self.iter().map(|arm| arm.stamp.id.clone())));
-            span.set(attr::VARIANT, texts(self.iter().map(|arm| arm.stamp.variant.clone())));
-        }
+        mark(&self.stamps(), span);
+    }
+}
+
+/// Writes down that the run is part of an experiment; where two arms share the answer, with
+/// what decides who picks first.
+pub(super) fn tell(stamp: &ExperimentStamp, seed: Option<u64>, root: &Span) {
+    let ExperimentStamp { id, version, variant, bucket } = stamp;
+    let mut told = vec![
+        KeyValue::new(attr::EXPERIMENT, id.clone()),
+        KeyValue::new(attr::EXPERIMENT_VERSION, i64::from(*version)),
+        KeyValue::new(attr::VARIANT, variant.clone()),
+        KeyValue::new(attr::EXPERIMENT_BUCKET, i64::from(*bucket)),
+    ];
+    told.extend(seed.map(|seed| KeyValue::new(attr::EXPERIMENT_SEED, format!("{seed:016x}"))));
+    root.event(event::EXPOSURE, told);
+}
+
+/// Says on a span which experiments and arms it is of.
+pub(super) fn mark(stamps: &[ExperimentStamp], span: &Span) {
+    if !stamps.is_empty() {
+        span.set(attr::EXPERIMENT, texts(stamps.iter().map(|stamp| stamp.id.clone())));
+        span.set(attr::VARIANT, texts(stamps.iter().map(|stamp| stamp.variant.clone())));
     }
 }
 

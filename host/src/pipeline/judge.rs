@@ -38,6 +38,7 @@ pub(super) struct Placed {
 }
 
 /// What came of the gate, before the arms and the request have their say.
+#[derive(Clone)]
 pub(super) struct Gated {
     decision: Decision,
     features: serde_json::Map<String, serde_json::Value>,
@@ -102,14 +103,32 @@ pub(super) struct GateStage {
     _left: GivenUp,
 }
 
+impl GateStage {
+    /// Ends a stage that decides for several rankings, each of which has changes of its own.
+    pub fn end(self, search: &Search<'_>, gated: Gated, profile: &QueryProfile) {
+        settled(search, gated, Some(self), &search.run.root, profile, &mut Notes::untold());
+    }
+}
+
 /// The decision that holds: what the request says goes before the arms' word, and that
-/// before the gate's.
-pub(super) fn settled(search: &Search<'_>, gated: Gated, open: GateStage, profile: &QueryProfile, notes: &mut Notes) -> Decided {
+/// before the gate's. It is told on the gate's stage, which it ends; where that is over,
+/// on `parent`.
+pub(super) fn settled(
+    search: &Search<'_>,
+    gated: Gated,
+    open: Option<GateStage>,
+    parent: &Span,
+    profile: &QueryProfile,
+    notes: &mut Notes,
+) -> Decided {
     let Gated { mut decision, features } = gated;
-    let stage = &open.span;
-    search.arms.mark(stage);
     settle(&mut decision, profile, search.arms.iter(), search.request, notes);
-    note_decision(stage, &decision);
+    let Some(GateStage { span: stage, _left }) = open else {
+        note_decision(parent, &decision);
+        return Decided { decision, features };
+    };
+    search.arms.mark(&stage);
+    note_decision(&stage, &decision);
     stage.record(&Fact::Gated {
         class: &decision.class,
         rm3: decision.rm3,

@@ -19,9 +19,20 @@ pub struct Page {
     pub limit: usize,
     /// The limit of the first page: what the stages are told.
     pub first_limit: u32,
-    /// The generation the first page came from; `None` on the first page.
-    pub generation: Option<String>,
-    query: u64,
+    /// Of the first page; `None` on the first page itself.
+    pub first: Option<FirstPage>,
+    /// Hash of what is asked.
+    pub query: u64,
+}
+
+/// Where the first page came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstPage {
+    pub generation: String,
+    /// Empty in cursors of earlier releases.
+    pub run_id: String,
+    /// Hash of the arms that ranked.
+    pub arms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,6 +46,12 @@ struct Cursor {
     o: usize,
     /// First limit.
     l: u32,
+    /// Run of the first page.
+    #[serde(default)]
+    r: String,
+    /// Hash of the arms that ranked.
+    #[serde(default)]
+    a: u64,
 }
 
 impl Page {
@@ -44,7 +61,7 @@ impl Page {
         let query = identity(request);
         let limit = request.reach.rows.unwrap_or(request.limit as usize);
         let Some(text) = &request.cursor else {
-            return Ok(Page { offset: 0, limit, first_limit: request.limit, generation: None, query });
+            return Ok(Page { offset: 0, limit, first_limit: request.limit, first: None, query });
         };
         let refused = |why: &str| RequestError::Invalid(format!("`cursor` {why}; allowed: `next_cursor` of an answer to the same query"));
         let cursor: Option<Cursor> = (text.len() <= CURSOR_BYTES_MAX)
@@ -58,7 +75,8 @@ impl Page {
         if !(1..=LIMIT_MAX).contains(&cursor.l) || cursor.o > 100_000 {
             return Err(refused("is not a cursor"));
         }
-        Ok(Page { offset: cursor.o, limit, first_limit: cursor.l, generation: Some(cursor.g), query })
+        let first = FirstPage { generation: cursor.g, run_id: cursor.r, arms: cursor.a };
+        Ok(Page { offset: cursor.o, limit, first_limit: cursor.l, first: Some(first), query })
     }
 
     /// Rows that must be hydrated for this page, given how many are reranked.
@@ -71,12 +89,19 @@ impl Page {
         self.offset + self.limit
     }
 
-    /// The cursor of the page after this one.
-    pub fn next(&self, generation: &str) -> String {
-        let cursor = Cursor { g: generation.into(), q: self.query, o: self.end(), l: self.first_limit };
+    /// The cursor of the page after this one, of which `here` tells what a first page would.
+    pub fn next(&self, here: FirstPage) -> String {
+        // What an earlier release began stays without a run.
+        let run_id = self.first.as_ref().map_or(here.run_id, |first| first.run_id.clone());
+        let cursor = Cursor { g: here.generation, q: self.query, o: self.end(), l: self.first_limit, r: run_id, a: here.arms };
         // Texts and numbers always serialize; an empty cursor would be refused.
         BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
     }
+}
+
+/// The run of the first page, when the request goes on from one.
+pub fn first_run(request: &SearchRequest) -> Option<String> {
+    Page::of(request).ok()?.first.map(|first| first.run_id).filter(|id| !id.is_empty())
 }
 
 /// Everything that decides the ranking, as a number. The limit is not part of it.
@@ -114,10 +139,16 @@ mod tests {
     #[test]
     fn a_cursor_leads_on_and_belongs_to_its_query() {
         let first = Page::of(&request("a", None)).unwrap();
-        let cursor = first.next("g000001");
-        let second = Page::of(&request("a", Some(cursor.clone()))).unwrap();
+        let here = |run_id: &str| FirstPage { generation: "g000001".into(), run_id: run_id.into(), arms: 5 };
+        let cursor = first.next(here("r1"));
+        let asked = request("a", Some(cursor.clone()));
+        let second = Page::of(&asked).unwrap();
         assert_eq!((second.offset, second.limit, second.first_limit), (7, 7, 7));
-        assert_eq!(second.generation.as_deref(), Some("g000001"));
+        assert_eq!(second.first, Some(here("r1")));
+        assert_eq!((first_run(&request("a", None)), first_run(&asked).as_deref()), (None, Some("r1")));
+        // Further pages name the first run, too.
+        let third = Page::of(&request("a", Some(second.next(here("r2"))))).unwrap();
+        assert_eq!((third.offset, third.first), (14, Some(here("r1"))));
         for (query, cursor, expect) in
             [("b", cursor, "another query"), ("a", "%%".into(), "not a cursor"), ("a", "x".repeat(5_000), "not a cursor")]
         {

@@ -119,7 +119,7 @@ fn channel_status(span: Option<&SpanFacts>, cause: Option<&str>, gathered: bool)
 
 pub(super) fn plugins(trail: &Trail) -> Vec<PluginReport> {
     let called = |name: &'static str, part: &'static str| {
-        let spans = trail.named(name).filter(|span| span.parent == trail.root);
+        let spans = trail.named(name).filter(|span| trail.is_of_run(span));
         spans.filter_map(move |span| {
             let text = |key: &str| span.text(key).map(str::to_owned);
             Some(PluginReport {

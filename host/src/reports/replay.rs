@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+use crate::envelope::ExperimentStamp;
+use crate::telemetry::conventions::{attr, event};
+
 /// Findings that are named one by one; the others are counted.
 const MOVES_MAX: usize = 20;
 
@@ -25,9 +28,19 @@ pub struct Original {
     pub generation: Option<String>,
     /// By stage, those that took part.
     pub plugins: BTreeMap<String, PluginStamp>,
+    /// The experiments that it was part of.
+    pub experiments: Vec<Exposed>,
     /// `ok`, `error`, `cancelled`; `None` when the run did not end.
     pub status: Option<String>,
     pub outcome: Json,
+}
+
+/// A run's part in an experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exposed {
+    pub stamp: ExperimentStamp,
+    /// Where two arms shared the answer: what decided who picked first.
+    pub seed: Option<u64>,
 }
 
 /// A plugin that took part in a run.
@@ -83,6 +96,19 @@ impl Original {
             Some((some(&attributes["plugin.stage"])?, stamp))
         });
         let plugins = plugins.collect();
+        let exposures = lines.iter().filter(|line| line["name"] == event::EXPOSURE).map(|line| &line["attributes"]);
+        let experiments = exposures.filter_map(|attributes| {
+            let number = |key: &str| attributes[key].as_u64().and_then(|number| u32::try_from(number).ok());
+            let stamp = ExperimentStamp {
+                id: some(&attributes[attr::EXPERIMENT])?,
+                version: number(attr::EXPERIMENT_VERSION)?,
+                variant: some(&attributes[attr::VARIANT])?,
+                bucket: number(attr::EXPERIMENT_BUCKET)?,
+            };
+            let seed = attributes[attr::EXPERIMENT_SEED].as_str().and_then(|seed| u64::from_str_radix(seed, 16).ok());
+            Some(Exposed { stamp, seed })
+        });
+        let experiments = experiments.collect();
         let searched = spans().find_map(|attributes| some(&attributes["retrieval.index_generation"]));
         Original {
             run_id: text(&start["run_id"]),
@@ -92,6 +118,7 @@ impl Original {
             config_sha256: some(&start["config_sha256"]),
             generation: some(&end["outcome"]["index"]["generation"]).or(searched),
             plugins,
+            experiments,
             status: some(&end["status"]),
             outcome: end["outcome"].clone(),
         }

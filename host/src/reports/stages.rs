@@ -2,6 +2,7 @@
 
 pub(super) const PROFILE: &str = span::PROFILE;
 pub(super) const GATE: &str = span::GATE;
+pub(super) const TEAM: &str = span::TEAM;
 pub(super) const EMBED: &str = span::EMBED;
 pub(super) const GATHER: &str = span::GATHER;
 pub(super) const BM25: &str = span::BM25;
@@ -20,6 +21,7 @@ pub(super) const REPORT: &str = "report.compose";
 pub(super) const GIT_BLAME: &str = "git.blame";
 pub(super) const GIT_HISTORY: &str = "git.history";
 
+use crate::telemetry::SHADOW;
 use crate::telemetry::conventions::span;
 
 const SEARCH: [&str; 13] = [PROFILE, GATE, EMBED, GATHER, BM25, FAISS, FILES, FUSE, RECENCY, HYDRATE, RERANK, EXPLAIN, ENVELOPE];
@@ -27,7 +29,7 @@ const SEARCH: [&str; 13] = [PROFILE, GATE, EMBED, GATHER, BM25, FAISS, FILES, FU
 /// The stages of a tool; none for one that isn't known.
 pub(super) fn of_tool(tool: &str) -> &'static [&'static str] {
     match tool {
-        "semantic_search" | "semantic_search_pro" => &SEARCH,
+        "semantic_search" | "semantic_search_pro" | SHADOW => &SEARCH,
         "open_file" => &[OPEN_FILE],
         "git_blame" => &[GIT_BLAME],
         "git_history" => &[GIT_HISTORY],

@@ -103,7 +103,7 @@ pub(super) fn open_stage(trail: &Trail) -> Option<usize> {
 fn stages<'t>(trail: &'t Trail) -> impl Iterator<Item = usize> + 't {
     let known = stage::of_tool(tool(trail));
     trail.spans.iter().enumerate().filter_map(move |(place, span)| {
-        let below_run = span.parent == trail.root || span.parent.is_some_and(|parent| trail.spans[parent].name == stage::GATHER);
+        let below_run = trail.is_of_run(span) || span.parent.is_some_and(|parent| trail.spans[parent].name == stage::GATHER);
         (Some(place) != trail.root && below_run && (span.announced || known.contains(&span.name))).then_some(place)
     })
 }

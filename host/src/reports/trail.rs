@@ -7,6 +7,8 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::stages;
+
 /// Spans of one run that are told. The pipeline writes some twenty, plugins as many as
 /// their limits allow.
 pub(super) const SPANS_MAX: usize = 5_000;
@@ -141,6 +143,13 @@ impl<'a> Trail<'a> {
     /// Spans of a name, in the order in which they began.
     pub fn named<'t>(&'t self, name: &str) -> impl Iterator<Item = &'t SpanFacts<'a>> {
         self.spans.iter().filter(move |span| span.name == name)
+    }
+
+    /// Whether a span is right below the run, or below an arm that shares the run's answer:
+    /// other stages are parts of one, or of a comparison.
+    pub fn is_of_run(&self, span: &SpanFacts<'_>) -> bool {
+        let of_team = |parent: usize| self.spans[parent].name == stages::TEAM && self.spans[parent].parent == self.root;
+        span.parent == self.root || span.parent.is_some_and(of_team)
     }
 
     fn read_spans(&mut self, lines: &'a [Json]) {

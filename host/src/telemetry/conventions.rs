@@ -6,6 +6,10 @@
 /// Span names.
 pub mod span {
     pub const PROFILE: &str = "retrieval.profile";
+    /// One of two arms that share an answer.
+    pub const TEAM: &str = "retrieval.team";
+    /// A run that nobody sees, of another arm.
+    pub const SHADOW: &str = "retrieval.shadow";
     pub const GATE: &str = "retrieval.gate";
     pub const EMBED: &str = "embed";
     pub const GATHER: &str = "retrieval.gather_channels";
@@ -44,6 +48,7 @@ pub mod span {
 pub fn request_stage(name: &'static str) -> &'static str {
     match name {
         span::PROFILE => "profile",
+        span::TEAM => "team",
         span::GATE => "gate",
         span::GATHER => "gather",
         span::FUSE => "fuse",
@@ -110,6 +115,8 @@ pub mod attr {
     pub const VARIANT: &str = "retrieval.variant";
     pub const EXPERIMENT_VERSION: &str = "retrieval.experiment_version";
     pub const EXPERIMENT_BUCKET: &str = "retrieval.experiment_bucket";
+    /// Where two arms share an answer, 16 hexadecimal digits that decide who picks first.
+    pub const EXPERIMENT_SEED: &str = "retrieval.experiment_seed";
     pub const QUERY_KNOWN: &str = "retrieval.query_known";
     pub const FILTER_ADMITS: &str = "retrieval.filter_admits";
     pub const FINDINGS: &str = "retrieval.findings";

@@ -55,6 +55,18 @@ pub enum Fact<'a> {
         stage: Stage,
         name: &'a str,
     },
+    /// Another arm of an experiment was asked and nobody saw it: `ok`, `error`, or
+    /// `left_out` when too many were under way.
+    ShadowAsked {
+        experiment: &'a str,
+        outcome: &'static str,
+    },
+    /// A guardrail took an arm of an experiment back.
+    RolledBack {
+        experiment: &'a str,
+        variant: &'a str,
+        guardrail: &'a str,
+    },
     /// A plugin was loaded while serving: `switched`, `unchanged`, `refused`.
     PluginLoaded {
         outcome: &'static str,

@@ -79,6 +79,8 @@ pub struct Metrics {
     plugin_limits: Counter<u64>,
     plugin_quarantines: Counter<u64>,
     plugin_loads: Counter<u64>,
+    experiment_shadow_runs: Counter<u64>,
+    experiment_rollbacks: Counter<u64>,
 }
 
 /// Caps the series of every instrument and gives histograms their buckets.
@@ -138,6 +140,14 @@ impl Metrics {
                 "How often a plugin was taken out after failures in a row, by stage and plugin",
             ),
             plugin_loads: counter("plugin_loads_total", "Plugins loaded while serving, by outcome"),
+            experiment_shadow_runs: counter(
+                "experiment_shadow_runs_total",
+                "Arms asked without anybody seeing it, by experiment and outcome: ok, error or left_out",
+            ),
+            experiment_rollbacks: counter(
+                "experiment_rollbacks_total",
+                "Arms that a guardrail took back, by experiment, variant and guardrail",
+            ),
             registry,
             index,
         }
@@ -198,6 +208,14 @@ impl Metrics {
                 self.plugin_quarantines.add(1, &[KeyValue::new("stage", stage.as_str()), KeyValue::new("plugin", (*name).to_owned())]);
             }
             Fact::PluginLoaded { outcome } => self.plugin_loads.add(1, &[KeyValue::new("outcome", *outcome)]),
+            Fact::ShadowAsked { experiment, outcome } => {
+                let labels = [KeyValue::new("experiment", (*experiment).to_owned()), KeyValue::new("outcome", *outcome)];
+                self.experiment_shadow_runs.add(1, &labels);
+            }
+            Fact::RolledBack { experiment, variant, guardrail } => {
+                let labels = [("experiment", *experiment), ("variant", *variant), ("guardrail", *guardrail)];
+                self.experiment_rollbacks.add(1, &labels.map(|(key, value)| KeyValue::new(key, value.to_owned())));
+            }
         }
     }
 

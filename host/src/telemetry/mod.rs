@@ -43,7 +43,7 @@ pub use propagation::{parse_baggage, parse_trace_context, traceparent};
 pub use records::{RunRecord, RunRecords};
 pub use redact::{QueryText, sha256_hex};
 pub use retention::Retention;
-pub use run::{Caller, Run, is_run_id};
+pub use run::{Caller, Run, SHADOW, is_run_id};
 pub use span::{GivenUp, Origin, Span, texts};
 pub use step::{StepEvent, StepStatus};
 
@@ -157,6 +157,11 @@ impl Telemetry {
     /// What is scraped.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
+    }
+
+    /// Moves the meters.
+    pub fn record(&self, fact: &Fact) {
+        self.metrics.record(fact);
     }
 
     /// What the gauges of the index show from now on.

@@ -11,7 +11,7 @@ use opentelemetry::trace::{SpanContext, SpanKind};
 use serde_json::{Map, Value as Json, json};
 
 use super::Telemetry;
-use super::conventions::attr;
+use super::conventions::{attr, span};
 use super::ledger::{self, RunLedger};
 use super::line::{Body, Line, LineKind, SCHEMA_VERSION};
 use super::logs::log_context;
@@ -28,8 +28,20 @@ const REQUEST_BYTES_MAX: usize = 64 << 10;
 const NAMESAKES_MAX: u32 = 16;
 
 /// The tools there are, for labels; any other name is `unknown`.
-const TOOLS: [&str; 7] =
-    ["semantic_search", "semantic_search_pro", "open_file", "git_blame", "git_history", "run_report", "report_feedback"];
+const TOOLS: [&str; 9] = [
+    "semantic_search",
+    "semantic_search_pro",
+    "open_file",
+    "git_blame",
+    "git_history",
+    "run_report",
+    "report_feedback",
+    "experiment_report",
+    SHADOW,
+];
+
+/// What runs of other arms are called where calls have their tool.
+pub const SHADOW: &str = "shadow";
 
 /// Who calls, as far as the transport knows.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +80,16 @@ pub struct Run {
 impl Telemetry {
     /// Opens the run of a tool call: a SERVER span and a ledger.
     pub fn run(&self, tool: &str, caller: &Caller, request: Json) -> Run {
+        self.open(tool, format!("tools/call {tool}"), SpanKind::Server, caller, request)
+    }
+
+    /// Opens a run that no client asked for: another arm is asked what the run that the
+    /// caller links was. An INTERNAL span and a ledger.
+    pub fn shadow(&self, caller: &Caller, request: Json) -> Run {
+        self.open(SHADOW, span::SHADOW.to_owned(), SpanKind::Internal, caller, request)
+    }
+
+    fn open(&self, tool: &str, name: String, kind: SpanKind, caller: &Caller, request: Json) -> Run {
         let (id, wished) = self.name_run(caller.run_id.as_deref());
         let now = SystemTime::now();
         let ledger = self.ledgers.as_ref().map_or_else(RunLedger::off, |writer| writer.open(&id, now));
@@ -80,12 +102,14 @@ impl Telemetry {
         };
         let redactor = sinks.redactor.clone();
         let origin = Origin { parent: caller.parent.clone(), links: caller.link.clone().into_iter().collect() };
-        let name = format!("tools/call {tool}");
-        let root = Span::root(Arc::new(sinks), name.clone(), SpanKind::Server, origin);
-        root.set(attr::MCP_METHOD, "tools/call");
-        root.set(attr::MCP_TOOL, tool.to_owned());
-        root.set(attr::GEN_AI_TOOL_NAME, tool.to_owned());
-        root.set(attr::GEN_AI_OPERATION_NAME, "execute_tool");
+        let is_call = kind == SpanKind::Server;
+        let root = Span::root(Arc::new(sinks), name.clone(), kind, origin);
+        if is_call {
+            root.set(attr::MCP_METHOD, "tools/call");
+            root.set(attr::MCP_TOOL, tool.to_owned());
+            root.set(attr::GEN_AI_TOOL_NAME, tool.to_owned());
+            root.set(attr::GEN_AI_OPERATION_NAME, "execute_tool");
+        }
         root.set(attr::MCP_RUN_ID, id.clone());
         if let Some(wished) = &wished {
             root.set(attr::MCP_CLIENT_RUN_ID, wished.clone());

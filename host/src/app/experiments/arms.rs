@@ -1,0 +1,94 @@
+//! From the words of an arm to what the pipeline takes.
+
+use std::path::Path;
+
+use crate::envelope::ExperimentStamp;
+use crate::experiments::board::{Live, Part};
+use crate::experiments::events::{Exposure, INTERLEAVED};
+use crate::experiments::{Arm as FileArm, read_folder};
+use crate::pipeline::{Arm, Changes, Interleave, PinnedChoice, SearchHost};
+use crate::reports::replay::Exposed;
+use crate::request::PluginChoice;
+
+/// What a search gets of experiments.
+#[derive(Default)]
+pub struct Arms {
+    alone: Vec<Arm>,
+    shared: Option<Interleave>,
+}
+
+impl Arms {
+    /// The search with them.
+    pub fn join(self, host: SearchHost) -> SearchHost {
+        SearchHost { arms: self.alone, interleave: self.shared, ..host }
+    }
+}
+
+/// The arms that a run had, out of the files of today.
+///
+/// # Errors
+/// When a file can't be read, or is of another version: the answer would say nothing about
+/// the first one.
+pub fn replayed_arms(folder: &Path, exposed: &[Exposed]) -> Result<Arms, String> {
+    let mut arms = Arms::default();
+    if exposed.is_empty() {
+        return Ok(arms);
+    }
+    let files = read_folder(folder).map_err(|error| error.to_string())?;
+    for Exposed { stamp, seed } in exposed {
+        let ExperimentStamp { id, version, variant, .. } = stamp;
+        let gone = || format!("it was part of experiment {id} version {version}, arm {variant}, which is not in {}", folder.display());
+        let file = files.iter().find(|file| file.experiment.id == *id && file.experiment.version == *version).ok_or_else(gone)?;
+        let classes = file.experiment.eligibility.query_classes.clone();
+        if variant == INTERLEAVED {
+            let seed = seed.ok_or_else(|| format!("its ledger doesn't say who picked first in experiment {id}"))?;
+            let teams = file.experiment.arms.iter().map(|arm| (arm.key.clone(), changes(arm))).collect();
+            arms.shared = Some(Interleave { stamp: stamp.clone(), classes, seed, teams });
+        } else {
+            let arm = file.experiment.arms.iter().find(|arm| arm.key == *variant).ok_or_else(gone)?;
+            arms.alone.push(Arm { stamp: stamp.clone(), classes, changes: changes(arm) });
+        }
+    }
+    Ok(arms)
+}
+
+/// How answers and spans name a part in an experiment.
+pub(super) fn stamp(exposure: &Exposure) -> ExperimentStamp {
+    let Exposure { experiment, version, variant, bucket, .. } = exposure.clone();
+    ExperimentStamp { id: experiment, version, variant, bucket }
+}
+
+/// The arm that answers alone.
+pub(super) fn arm(live: &Live, part: &Part) -> Option<Arm> {
+    let changes = changes(live.experiment.arms.get(part.arm)?);
+    Some(Arm { stamp: stamp(&part.exposure), classes: live.experiment.eligibility.query_classes.clone(), changes })
+}
+
+/// The arms that share an answer.
+pub(super) fn interleave(live: &Live, part: &Part) -> Interleave {
+    Interleave {
+        stamp: stamp(&part.exposure),
+        classes: live.experiment.eligibility.query_classes.clone(),
+        seed: part.seed,
+        teams: live.experiment.arms.iter().map(|arm| (arm.key.clone(), changes(arm))).collect(),
+    }
+}
+
+/// What an arm changes.
+pub(super) fn changes(arm: &FileArm) -> Changes {
+    let plugins = arm.plugins.set().map(|(stage, plugin)| {
+        let choice = PluginChoice { plugin: plugin.plugin.clone(), parameters: plugin.parameters.clone() };
+        (stage, PinnedChoice { choice, sha256: plugin.sha256.as_ref().map(|pin| pin.to_ascii_lowercase()) })
+    });
+    Changes {
+        plugins: plugins.collect(),
+        channels: arm.channels.clone(),
+        depths: arm.budgets.depths.clone(),
+        weights: arm.budgets.weights.iter().map(|(channel, weight)| (*channel, *weight as f32)).collect(),
+        rerank_depth: arm.budgets.rerank_depth,
+        rrf_k: arm.budgets.rrf_k.map(|k| k as f32),
+        deadline_ms: arm.budgets.deadline_ms,
+        rm3: arm.rm3,
+        rerank: arm.rerank,
+    }
+}
