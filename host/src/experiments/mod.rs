@@ -12,6 +12,7 @@
 //! events       what is written down of searches and of what became of them
 //! journal      where they are kept, so that none is lost
 //! feedback     what somebody says of findings → events
+//! monitor      guardrails and the latest runs → the arm that breaches one
 //! interleave   rankings → one list in which each rank has a team; feedback → credits
 //! overlap      two rankings → how alike they are
 //! simulate     an experiment and what is expected → how long it takes
@@ -31,6 +32,7 @@ pub mod feedback;
 pub mod interleave;
 pub mod journal;
 mod metric;
+pub mod monitor;
 pub mod overlap;
 mod plan;
 mod read;

@@ -9,10 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::moment;
 use super::run::{Action, Mark, Part, Run, ShadowRun};
 use crate::experiments::definition::{Experiment, Mode, UnitKind};
-use crate::experiments::events::{self, Event};
-
-/// The variant of runs in mode interleave.
-pub(super) const INTERLEAVED: &str = "interleave";
+use crate::experiments::events::{self, Event, INTERLEAVED};
 
 /// The journal, as far as it is about one experiment.
 #[derive(Default)]
