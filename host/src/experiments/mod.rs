@@ -12,6 +12,7 @@
 //! events       what is written down of searches and of what became of them
 //! journal      where they are kept, so that none is lost
 //! feedback     what somebody says of findings → events
+//! standing     what a server decided by itself → which arms are given
 //! monitor      guardrails and the latest runs → the arm that breaches one
 //! interleave   rankings → one list in which each rank has a team; feedback → credits
 //! overlap      two rankings → how alike they are
@@ -36,8 +37,10 @@ pub mod monitor;
 pub mod overlap;
 mod plan;
 mod read;
+mod replace;
 pub mod report;
 pub mod simulate;
+pub mod standing;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
