@@ -42,8 +42,9 @@ use super::events::Event;
 use lines::DayFile;
 pub use read::{PassedOver, Reader, read};
 pub use sweep::{Keep, Swept, sweep};
+use sync::Syncer;
 pub use sync::Ticket;
-use sync::{Syncer, sync_folder};
+pub(super) use sync::sync_folder;
 
 /// Bytes of a line. A search with 100 findings and 8 experiments has some 10 kB.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -188,7 +189,7 @@ fn days(folder: &Path) -> io::Result<Vec<(Date, PathBuf)>> {
 }
 
 /// Makes a folder and those above it; each is on the disk when this returns.
-fn make_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     let mut missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     fs::create_dir_all(folder)?;
     missing.reverse();

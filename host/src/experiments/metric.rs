@@ -260,17 +260,27 @@ pub enum Correction {
     BenjaminiHochberg,
 }
 
-/// When an experiment ends.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// When an experiment ends, and what ends an arm before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stop {
     /// Units of every arm before anything is decided, 1 to 1,000,000,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub units_min: Option<u64>,
-    /// Days that it may take, 1 to 3650: forecasts end there, and reports say when that is.
+    /// Days that it may take, 1 to 3650, from when a server first carried it out: the server
+    /// stops carrying it out then, forecasts end there, and reports say when that is.
     /// Default: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3_650))]
     pub days_max: Option<u32>,
+    /// Whether a server takes an arm out of the experiment by itself when its latest runs
+    /// breach a guardrail. Without it, the breach is told only.
+    pub roll_back: bool,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Stop { units_min: None, days_max: None, roll_back: true }
+    }
 }

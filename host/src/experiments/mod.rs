@@ -12,6 +12,8 @@
 //! events       what is written down of searches and of what became of them
 //! journal      where they are kept, so that none is lost
 //! feedback     what somebody says of findings → events
+//! standing     what a server decided by itself → which arms are given
+//! monitor      guardrails and the latest runs → the arm that breaches one
 //! interleave   rankings → one list in which each rank has a team; feedback → credits
 //! overlap      two rankings → how alike they are
 //! simulate     an experiment and what is expected → how long it takes
@@ -31,11 +33,14 @@ pub mod feedback;
 pub mod interleave;
 pub mod journal;
 mod metric;
+pub mod monitor;
 pub mod overlap;
 mod plan;
 mod read;
+mod replace;
 pub mod report;
 pub mod simulate;
+pub mod standing;
 pub mod statistics;
 #[cfg(test)]
 mod tests;

@@ -64,10 +64,28 @@ pub fn read_folder(folder: &Path) -> Result<Vec<ExperimentFile>, ReadError> {
 /// # Errors
 /// As [`read_folder`].
 pub fn read_files(paths: impl Iterator<Item = PathBuf>) -> Result<Vec<ExperimentFile>, ReadError> {
+    together(paths, read_file)
+}
+
+/// What [`read_folder`] would give if one of the files had another text.
+///
+/// # Errors
+/// As [`read_folder`].
+pub(super) fn read_folder_with(folder: &Path, changed: &Path, text: &str) -> Result<Vec<ExperimentFile>, ReadError> {
+    together(paths(folder)?.into_iter(), |path| match path == changed {
+        true => Ok(ExperimentFile { path: path.into(), experiment: read_text(path, text)? }),
+        false => read_file(path),
+    })
+}
+
+fn together(
+    paths: impl Iterator<Item = PathBuf>,
+    read_one: impl Fn(&Path) -> Result<ExperimentFile, ReadError>,
+) -> Result<Vec<ExperimentFile>, ReadError> {
     let mut read: Vec<ExperimentFile> = Vec::new();
     let mut files = Vec::new();
     for path in paths {
-        let file = match read_file(&path) {
+        let file = match read_one(&path) {
             Ok(file) => file,
             Err(error) => {
                 files.push(error);
@@ -89,7 +107,11 @@ pub fn read_files(paths: impl Iterator<Item = PathBuf>) -> Result<Vec<Experiment
     }
 }
 
-fn paths(folder: &Path) -> Result<Vec<PathBuf>, ReadError> {
+/// The files of a folder that are read, in the order of their names.
+///
+/// # Errors
+/// [`ReadError::Read`] and [`ReadError::TooMany`].
+pub(super) fn paths(folder: &Path) -> Result<Vec<PathBuf>, ReadError> {
     let failed = |error| ReadError::Read { path: folder.into(), error };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
@@ -110,13 +132,20 @@ fn paths(folder: &Path) -> Result<Vec<PathBuf>, ReadError> {
 /// # Errors
 /// [`ReadError`] with every problem of the file.
 pub fn read_file(path: &Path) -> Result<ExperimentFile, ReadError> {
+    Ok(ExperimentFile { path: path.into(), experiment: read_text(path, &file_text(path)?)? })
+}
+
+/// The text of a file, or the first bytes of one that is too long.
+///
+/// # Errors
+/// [`ReadError::Read`], and [`ReadError::TooLong`] where the cut goes through a character.
+pub(super) fn file_text(path: &Path) -> Result<String, ReadError> {
     let mut text = String::new();
     let file = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text));
     match file {
-        // The cut may go through a character.
         Err(error) if error.kind() == io::ErrorKind::InvalidData && is_long(path) => Err(ReadError::TooLong { path: path.into() }),
         Err(error) => Err(ReadError::Read { path: path.into(), error }),
-        Ok(_) => Ok(ExperimentFile { path: path.into(), experiment: read_text(path, &text)? }),
+        Ok(_) => Ok(text),
     }
 }
 

@@ -90,6 +90,7 @@ fn what_isnt_said_has_its_default() {
     assert_eq!((experiment.coverage, experiment.arms[1].weight), (1.0, 1.0));
     let Analysis { alpha, method, cuped_days, correction } = experiment.analysis;
     assert_eq!((alpha, method, cuped_days, correction), (0.05, Method::Asymptotic, 0, Correction::Holm));
+    assert_eq!(experiment.stop, Stop { units_min: None, days_max: None, roll_back: true });
     assert_eq!(experiment.shadow, Shadow { share: 1.0, concurrency_max: 2, deadline_ms: 10_000 });
     assert!(experiment.eligibility == Eligibility::default() && experiment.layer.is_none());
 }
@@ -110,6 +111,7 @@ fn the_digest_is_of_what_decides() {
     check(|e| e.hypothesis = "else".into(), true);
     check(|e| e.analysis.alpha = 0.01, true);
     check(|e| e.stop.days_max = Some(7), true);
+    check(|e| e.stop.roll_back = false, true);
     check(|e| e.hash.salt = Some(e.id.clone()), true);
     check(|e| e.id = "else".into(), false);
     check(|e| e.mode = Mode::Offline, false);

@@ -40,6 +40,8 @@ pub mod sequential;
 #[cfg(test)]
 mod simulations;
 
+pub(super) use distributions::binomial_at_most;
+
 /// A setting lies outside its range; it has to be changed.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("{name} is {value}, but has to be {allowed}")]

@@ -92,7 +92,7 @@ prop_compose! {
         eligibility in eligibility(),
         mut arms in prop::collection::vec(arm(), 2..=8),
         (alpha, cuped_days) in (0.001..0.499_f64, 0_u32..=90),
-        (units_min, days_max) in (of(1_u64..=1_000_000_000), of(1_u32..=3_650)),
+        (units_min, days_max, roll_back) in (of(1_u64..=1_000_000_000), of(1_u32..=3_650), any::<bool>()),
         (share, concurrency_max, deadline_ms) in (0.0..=1.0_f64, 1_u32..=16, 10_u64..=300_000),
     ) -> Experiment {
         if mode == Mode::Interleave {
@@ -110,7 +110,7 @@ prop_compose! {
             arms,
             metrics: metrics(mode),
             analysis: Analysis { alpha, cuped_days: if mode == Mode::Ab { cuped_days } else { 0 }, ..Analysis::default() },
-            stop: Stop { units_min, days_max },
+            stop: Stop { units_min, days_max, roll_back },
             offline: Some(Offline { queries: "q.jsonl".into(), qrels: None, corpus: Some("c".into()), level: None }),
             shadow: Shadow { share, concurrency_max, deadline_ms },
         }

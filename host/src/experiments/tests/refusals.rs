@@ -301,6 +301,8 @@ fn metrics_and_analysis() {
     check("analysis.correction = 'sidak'", &["`analysis.correction` can't be read: unknown variant `sidak`"]);
     check("stop.units_min = 0", &["`stop.units_min` is 0; allowed: 1 to 1000000000"]);
     check("stop.days_max = 3651", &["`stop.days_max` is 3651; allowed: 1 to 3650"]);
+    check("stop.roll_back = false", &[]);
+    check("stop.roll_back = 'no'", &["`stop.roll_back` can't be read: invalid type: string \"no\", expected a boolean"]);
 }
 
 #[test]
