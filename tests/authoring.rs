@@ -236,12 +236,16 @@ async fn every_stage_can_be_written_in_python() {
     every_stage_in(Language::Python).await;
 }
 
-/// The example in one language, tested in a copy, so that nothing is built among the
-/// sources.
+/// The example in one language, tested in a copy.
 fn example(sandbox: &Sandbox, language: Language) -> Json {
+    sandbox.json(&["plugin", "test", "--json", text(&example_copy(language, language.name()))])
+}
+
+/// A copy of the example's project, so that nothing is built among the sources.
+pub fn example_copy(language: Language, name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // Cases and contract are named by their way from the project.
-    let tree = empty_folder(&format!("dbsf-{}", language.name()));
+    let tree = empty_folder(&format!("dbsf-{name}"));
     let part = Path::new("examples/fusion-dbsf");
     for name in [part.join(language.name()), part.join("cases"), "wit".into()] {
         copy(&root.join(&name), &tree.join(&name));
@@ -253,7 +257,7 @@ fn example(sandbox: &Sandbox, language: Language) -> Json {
         std::fs::write(manifest, told).expect("a manifest");
     }
     language.lend_packages(&project);
-    sandbox.json(&["plugin", "test", "--json", text(&project)])
+    project
 }
 
 /// Copies what belongs to a project, without what was built in it.

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::code::git::GitLimits;
-use crate::config::Loaded;
+use crate::config::{ExperimentsConfig, Loaded};
 use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
 use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments};
 use crate::experiments::journal::JournalError;
@@ -137,8 +137,13 @@ impl App {
     ///
     /// # Errors
     /// When the journal can't be written.
-    pub fn start_experiments(&self, folder: PathBuf) -> Result<(), JournalError> {
-        let settings = ExperimentSettings { folder, journal: self.data.experiments(), others: self.others.clone() };
+    pub fn start_experiments(&self, config: &ExperimentsConfig) -> Result<(), JournalError> {
+        let settings = ExperimentSettings {
+            folder: config.folder.clone(),
+            journal: self.data.experiments(),
+            journal_days_max: config.journal_days_max,
+            others: self.others.clone(),
+        };
         let started = Experiments::start(settings, self.telemetry.clone())?;
         self.experiments.get_or_init(|| started);
         Ok(())

@@ -227,6 +227,7 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         ("search.embed_deadline_ms", config.search.embed_deadline_ms, 1, 300_000),
         ("search.channel_deadline_ms", config.search.channel_deadline_ms, 1, 300_000),
         ("search.row_cache_mb", config.search.row_cache_mb, 0, 65_536),
+        ("experiments.journal_days_max", u64::from(config.experiments.journal_days_max), 0, 36_500),
     ];
     if let Some((key, value, low, high)) = numbers.into_iter().find(|(_, value, low, high)| !(low..=high).contains(&value)) {
         return Err((key.into(), format!("is {value}; allowed: {low} to {high}")));

@@ -4,9 +4,11 @@
 //! the experiments that run as they are.
 
 mod arms;
+mod guard;
 mod indexes;
 mod read;
 mod shadows;
+mod sweep;
 mod taken;
 
 use std::collections::BTreeMap;
@@ -23,12 +25,14 @@ use crate::experiments::events::{Event, Search};
 use crate::experiments::feedback::{FeedbackAnswer, FeedbackArguments, FeedbackError, RUNS_DEFAULT, RecentRuns};
 use crate::experiments::journal::{self, Journal, JournalError};
 use crate::experiments::report::Report;
+use crate::experiments::standing::{Standing, StandingFile};
 use crate::experiments::{UnitKind, read_folder};
 use crate::mcp::Check;
 use crate::pipeline::{adjusts_itself, first_run};
 use crate::request::{RequestError, SearchRequest};
 use crate::telemetry::{Run, Telemetry};
 pub use arms::{Arms, replayed_arms};
+use guard::Monitors;
 use indexes::Indexes;
 pub use indexes::OtherIndexes;
 pub use read::{ReadError, report};
@@ -46,7 +50,13 @@ pub struct Experiments {
     board: ArcSwap<Board>,
     /// Why the files of today are not used.
     refusal: ArcSwapOption<String>,
-    seen: Mutex<Option<FolderStamp>>,
+    seen: Mutex<Option<Seen>>,
+    standing: StandingFile,
+    monitors: Monitors,
+    /// One decision at a time.
+    deciding: Mutex<()>,
+    /// When the journal was looked through for days that are too old.
+    swept: Mutex<Option<Instant>>,
     journal: Journal,
     recent: RecentRuns,
     shadows: Shadows,
@@ -60,12 +70,21 @@ pub struct ExperimentSettings {
     /// Of the files; need not be there.
     pub folder: PathBuf,
     pub journal: PathBuf,
+    /// Days that the journal is kept; 0 for all.
+    pub journal_days_max: u32,
     /// How other indexes are opened.
     pub others: OtherIndexes,
 }
 
-/// Name, time and size of each file of a folder.
-type FolderStamp = Vec<(PathBuf, Option<SystemTime>, u64)>;
+/// What the board was made of.
+struct Seen {
+    /// Of the experiments' files, and of the standing.
+    files: Vec<FileStamp>,
+    standing: Standing,
+}
+
+/// Name, time and size of a file.
+type FileStamp = (PathBuf, Option<SystemTime>, u64);
 
 impl Experiments {
     /// Begins with the experiments of a folder.
@@ -87,6 +106,10 @@ impl Experiments {
             board: ArcSwap::default(),
             refusal: ArcSwapOption::empty(),
             seen: Mutex::default(),
+            standing: StandingFile::new(&settings.journal),
+            monitors: Monitors::default(),
+            deciding: Mutex::default(),
+            swept: Mutex::default(),
             journal,
             recent,
             shadows: Shadows::default(),
@@ -99,33 +122,56 @@ impl Experiments {
         Ok(experiments)
     }
 
-    /// Reads the folder again when it has changed.
+    /// Reads the experiments again when a file has changed, or the days of one are over.
     pub fn refresh(&self) {
         self.indexes.refresh(&self.board.load());
-        let now = stamp(&self.settings.folder);
+        let now = SystemTime::now();
+        let files = self.stamp();
+        self.sweep(now);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.as_ref() == Some(&now) {
+        let board = self.board.load();
+        let is_due = |seen: &Seen| board.live().iter().any(|live| seen.standing.is_due(&live.experiment, now));
+        if seen.as_ref().is_some_and(|seen| seen.files == files && !is_due(seen)) {
             return;
         }
-        let read = if now.is_empty() { Ok(Vec::new()) } else { read_folder(&self.settings.folder).map_err(|error| error.to_string()) };
-        match read.and_then(|files| Board::new(files).map_err(|error| error.to_string())) {
-            Ok(board) => {
-                let running: Vec<String> =
-                    board.live().iter().map(|live| format!("{} version {}", live.experiment.id, live.experiment.version)).collect();
-                tracing::info!(running = running.join(", "), "experiments read");
-                for left_out in board.left_out() {
-                    tracing::warn!(experiment = left_out, "an experiment is not carried out");
-                }
-                self.indexes.refresh(&board);
-                self.board.store(Arc::new(board));
-                self.refusal.store(None);
-            }
+        let standing = match self.read(now) {
+            Ok(standing) => standing,
             Err(error) => {
                 tracing::warn!(error, "the experiments can't be used; those before go on");
                 self.refusal.store(Some(Arc::new(error)));
+                Standing::default()
             }
+        };
+        *seen = Some(Seen { files, standing });
+    }
+
+    /// Makes the board of what the files say.
+    fn read(&self, now: SystemTime) -> Result<Standing, String> {
+        let folder = &self.settings.folder;
+        let files = if folder.is_dir() { read_folder(folder).map_err(|error| error.to_string())? } else { Vec::new() };
+        let board = |standing: &Standing| Board::new(files.clone(), standing, now).map_err(|error| error.to_string());
+        let standing = self.standing.read().map_err(|error| error.to_string())?;
+        // What is carried out from now on, or no longer, is noted first: it decides.
+        let standing = self.keep_standing(standing.clone(), &files, &board(&standing)?, now).map_err(|error| error.to_string())?;
+        let board = board(&standing)?;
+        let running: Vec<String> =
+            board.live().iter().map(|live| format!("{} version {}", live.experiment.id, live.experiment.version)).collect();
+        tracing::info!(running = running.join(", "), "experiments read");
+        for left_out in board.left_out() {
+            tracing::warn!(experiment = left_out, "an experiment is not carried out");
         }
-        *seen = Some(now);
+        self.indexes.refresh(&board);
+        self.monitors.follow(&board);
+        self.board.store(Arc::new(board));
+        self.refusal.store(None);
+        Ok(standing)
+    }
+
+    /// Of the files that the board is made of.
+    fn stamp(&self) -> Vec<FileStamp> {
+        let mut files = stamp(&self.settings.folder);
+        files.extend(file_stamp(self.standing.path()));
+        files
     }
 
     /// What readiness says of the experiments; nothing when there are none.
@@ -136,6 +182,10 @@ impl Experiments {
         }
         let ids: Vec<&str> = board.live().iter().map(|live| live.experiment.id.as_str()).collect();
         let mut detail = if ids.is_empty() { "none runs".to_owned() } else { format!("{} running", ids.join(", ")) };
+        for live in board.live().iter().filter(|live| !live.without.is_empty()) {
+            let keys: Vec<&str> = live.without.iter().filter_map(|arm| Some(live.experiment.arms.get(*arm)?.key.as_str())).collect();
+            detail += &format!("; {} goes on without {}, rolled back", live.experiment.id, keys.join(", "));
+        }
         for left_out in board.left_out() {
             detail += &format!("; not carried out: {left_out}");
         }
@@ -146,7 +196,8 @@ impl Experiments {
         for (path, error) in &shut {
             detail += &format!("; the index {} can't be asked: {error}", path.display());
         }
-        let ok = refusal.is_none() && board.left_out().is_empty() && shut.is_empty();
+        let whole = board.left_out().is_empty() && board.live().iter().all(|live| live.without.is_empty());
+        let ok = refusal.is_none() && whole && shut.is_empty();
         Some(Check { name: "experiments".into(), ok, detail })
     }
 
@@ -233,15 +284,15 @@ impl Experiments {
 }
 
 /// Empty when the folder isn't there.
-fn stamp(folder: &Path) -> FolderStamp {
+fn stamp(folder: &Path) -> Vec<FileStamp> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files: FolderStamp = entries
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .map(|path| {
-            let about = path.metadata().ok();
-            (path, about.as_ref().and_then(|about| about.modified().ok()), about.map_or(0, |about| about.len()))
-        })
-        .collect();
+    let files = entries.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let mut files: Vec<FileStamp> = files.map(|path| file_stamp(path.clone()).unwrap_or((path, None, 0))).collect();
     files.sort();
     files
+}
+
+fn file_stamp(path: PathBuf) -> Option<FileStamp> {
+    let about = path.metadata().ok()?;
+    Some((path, about.modified().ok(), about.len()))
 }

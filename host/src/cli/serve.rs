@@ -39,7 +39,7 @@ pub fn run(loaded: &Loaded) -> Result<(), Failure> {
     let app = {
         let _within = runtime.enter();
         let app = App::start(loaded).map_err(Failure::failed)?;
-        app.start_experiments(loaded.config.experiments.folder.clone()).map_err(Failure::failed)?;
+        app.start_experiments(&loaded.config.experiments).map_err(Failure::failed)?;
         Arc::new(app)
     };
     let outcome = runtime.block_on(serve(loaded, app.clone()));

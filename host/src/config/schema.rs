@@ -42,11 +42,14 @@ pub struct Config {
 pub struct ExperimentsConfig {
     /// The folder of the files of experiments. It need not be there.
     pub folder: PathBuf,
+    /// The journal's days older than so many are removed, 0 to 36,500; 0 keeps them. Those
+    /// that an experiment which isn't stopped may need stay.
+    pub journal_days_max: u32,
 }
 
 impl Default for ExperimentsConfig {
     fn default() -> Self {
-        ExperimentsConfig { folder: "experiments".into() }
+        ExperimentsConfig { folder: "experiments".into(), journal_days_max: 365 }
     }
 }
 

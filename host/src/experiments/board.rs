@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::Xxh3;
@@ -15,6 +16,7 @@ use super::check::CheckedExperiment;
 use super::definition::{Mode, State, Tool, UnitKind};
 use super::events::{Exposure, INTERLEAVED};
 use super::read::ExperimentFile;
+use super::standing::{Carried, Standing};
 use crate::types::ChannelName;
 
 /// Bytes of a digest that names a unit.
@@ -32,6 +34,8 @@ pub struct Live {
     pub experiment: CheckedExperiment,
     /// Where its file is: paths in it start there.
     pub folder: PathBuf,
+    /// Arms that were rolled back, by their places: their units take no part.
+    pub without: Vec<usize>,
     plan: Plan,
 }
 
@@ -61,16 +65,24 @@ pub struct Part {
 }
 
 impl Board {
-    /// Takes the experiments that run and are not offline.
+    /// Takes the experiments that run and are not offline, as far as nothing was decided
+    /// against them by `now`.
     ///
     /// # Errors
     /// [`PlanError`] where an arm has no bucket.
-    pub fn new(files: impl IntoIterator<Item = ExperimentFile>) -> Result<Board, PlanError> {
+    pub fn new(files: impl IntoIterator<Item = ExperimentFile>, standing: &Standing, now: SystemTime) -> Result<Board, PlanError> {
         let mut board = Board::default();
         for ExperimentFile { experiment, path } in files {
             if experiment.state != State::Running || experiment.mode == Mode::Offline {
                 continue;
             }
+            let without = match standing.of(&experiment, now) {
+                Carried::Out { without } => without,
+                Carried::Not { why } => {
+                    board.left_out.push(format!("{}: {why}", experiment.id));
+                    continue;
+                }
+            };
             match board.live.iter().find(|other| interfere(&other.experiment, &experiment)) {
                 Some(other) => board.left_out.push(format!(
                     "{}: it changes what {} changes, too; put both into one layer, with buckets of their own",
@@ -79,7 +91,7 @@ impl Board {
                 None => {
                     let plan = experiment.plan()?;
                     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-                    board.live.push(Live { experiment, folder, plan });
+                    board.live.push(Live { experiment, folder, without, plan });
                 }
             }
         }
@@ -112,6 +124,9 @@ impl Live {
         let drawn = assignment.arm()?;
         // Without arms of their own, units are only in or out.
         let arm = if experiment.mode == Mode::Ab { drawn } else { 0 };
+        if self.without.contains(&arm) {
+            return None;
+        }
         let variant = match experiment.mode {
             Mode::Interleave => INTERLEAVED,
             _ => &experiment.arms.get(arm)?.key,
@@ -228,6 +243,10 @@ mod tests {
         ExperimentFile { path: format!("{id}.toml").into(), experiment: read_text(Path::new("x.toml"), &text).unwrap() }
     }
 
+    fn board<const N: usize>(files: [ExperimentFile; N]) -> Result<Board, PlanError> {
+        Board::new(files, &Standing::default(), SystemTime::now())
+    }
+
     const RM3: &str = "[[arms]]\nkey = \"off\"\nrm3 = false\n[[arms]]\nkey = \"on\"\nrm3 = true\n";
 
     fn asker<'a>(session: Option<&'a str>, headers: &'a BTreeMap<String, String>) -> Asker<'a> {
@@ -240,7 +259,7 @@ mod tests {
 
     #[test]
     fn units_get_their_arm_and_those_without_one_take_no_part() {
-        let board = Board::new([file("rm3", RM3)]).unwrap();
+        let board = self::board([file("rm3", RM3)]).unwrap();
         let none = headers(&[]);
         assert!(board.parts(asker(None, &none)).is_empty());
         let of = |session: &str| board.parts(asker(Some(session), &none))[0].exposure.clone();
@@ -264,7 +283,7 @@ mod tests {
                 if mode == "shadow" { "reciprocal_rank" } else { "used_findings" }
             );
             file.experiment = read_text(Path::new("x.toml"), &text).unwrap();
-            let board = Board::new([file]).unwrap();
+            let board = self::board([file]).unwrap();
             board.parts(asker(Some(session), &headers(&[]))).remove(0)
         };
         for session in ["s1", "s2", "s3", "s4", "s5"] {
@@ -280,7 +299,7 @@ mod tests {
     fn only_those_that_are_wanted_take_part() {
         let eligible = "[unit]\nkind = \"header\"\nheader = \"x-team\"\n[eligibility]\ntools = [\"semantic_search\"]\n\
              languages = [\"rust\"]\nheader = { name = \"x-stage\", values = [\"a\", \"b\"] }\n";
-        let board = Board::new([file("rm3", &format!("{eligible}{RM3}"))]).unwrap();
+        let board = self::board([file("rm3", &format!("{eligible}{RM3}"))]).unwrap();
         let (all, none) = (headers(&[("x-team", "blue"), ("x-stage", "b")]), headers(&[]));
         let other_stage = headers(&[("x-team", "blue"), ("x-stage", "c")]);
         let rust = ["rust".to_owned()];
@@ -301,10 +320,10 @@ mod tests {
         let layer = |start: u32| format!("[layer]\nname = \"l\"\nsalt = \"l\"\nbuckets = [{start}, {}]\n{RM3}", start + 5_000);
         let depth = "[[arms]]\nkey = \"20\"\nbudgets.rerank_depth = 20\n[[arms]]\nkey = \"50\"\nbudgets.rerank_depth = 50\n";
         let ids = |board: &Board| board.live().iter().map(|live| live.experiment.id.clone()).collect::<Vec<_>>();
-        let board = Board::new([file("a", RM3), file("b", RM3), file("c", depth)]).unwrap();
+        let board = self::board([file("a", RM3), file("b", RM3), file("c", depth)]).unwrap();
         assert_eq!(ids(&board), ["a", "c"]);
         assert!(board.left_out()[0].starts_with("b: it changes what a changes"), "{:?}", board.left_out());
-        let board = Board::new([file("a", &layer(0)), file("b", &layer(5_000))]).unwrap();
+        let board = self::board([file("a", &layer(0)), file("b", &layer(5_000))]).unwrap();
         assert_eq!(ids(&board), ["a", "b"]);
         let none = headers(&[]);
         for number in 0..500 {

@@ -18,13 +18,13 @@ use super::arms::{self, changes};
 use super::{APPLICATION, Experiments};
 use crate::engines::priority;
 use crate::envelope::{AnswerEnvelope, ExperimentStamp};
-use crate::experiments::Shadow as ShadowSettings;
-use crate::experiments::board::{Live, Part};
+use crate::experiments::board::{Board, Part};
 use crate::experiments::events::{Action, Event, Shadow};
 use crate::experiments::journal;
 use crate::experiments::overlap::{Persistence, overlap_at, rank_biased_overlap};
+use crate::experiments::{Arm, Shadow as ShadowSettings};
 use crate::mcp::answered_search;
-use crate::pipeline::{self, Arm, SearchHost};
+use crate::pipeline::{self, SearchHost};
 use crate::request::{RequestError, SearchRequest};
 use crate::telemetry::{Caller, Fact, Run};
 
@@ -53,12 +53,17 @@ pub(super) struct Shadowed<'a> {
     pub run: &'a Run,
     pub request: &'a SearchRequest,
     pub host: &'a SearchHost,
+    pub board: &'a Arc<Board>,
     /// Chunks of the answer, best first.
     pub answered: Vec<u64>,
 }
 
 /// An arm to be asked.
 pub(super) struct Job {
+    board: Arc<Board>,
+    /// Places of the experiment and the arm.
+    live: usize,
+    arm: usize,
     stamp: ExperimentStamp,
     index: Option<PathBuf>,
     settings: ShadowSettings,
@@ -73,8 +78,9 @@ pub(super) struct Job {
 
 impl Job {
     /// The arms that don't answer, when the run is one of the share that they are asked for.
-    pub fn of(live: &Live, part: &Part, of: &Shadowed<'_>) -> Vec<Job> {
-        let Shadowed { run, request, host, answered } = of;
+    pub fn of(part: &Part, of: &Shadowed<'_>) -> Vec<Job> {
+        let Shadowed { run, request, host, board, answered } = of;
+        let Some(live) = board.live().get(part.live) else { return Vec::new() };
         let settings = &live.experiment.shadow;
         // The upper half of the product: a number below 1 of 2^64 parts.
         let drawn = xxh3_64(run.id.as_bytes()) as f64 / 2_f64.powi(64);
@@ -83,15 +89,18 @@ impl Job {
         }
         let caller =
             Caller { session_id: run.session_id().map(str::to_owned), link: Some(run.root.context().clone()), ..Caller::default() };
-        let others = live.experiment.arms.iter().skip(1);
-        let job = |arm: &crate::experiments::Arm| {
+        let others = live.experiment.arms.iter().enumerate().skip(1).filter(|(place, _)| !live.without.contains(place));
+        let job = |(place, arm): (usize, &Arm)| {
             let stamp = ExperimentStamp { variant: arm.key.clone(), ..arms::stamp(&part.exposure) };
             let mut changes = changes(arm);
             let own = changes.deadline_ms.unwrap_or(host.settings.deadline_ms);
             changes.deadline_ms = Some(own.min(settings.deadline_ms));
             let rest = host.arms.iter().filter(|other| other.stamp.id != stamp.id).cloned();
-            let arms = rest.chain([Arm { stamp: stamp.clone(), classes: None, changes }]).collect();
+            let arms = rest.chain([pipeline::Arm { stamp: stamp.clone(), classes: None, changes }]).collect();
             Job {
+                board: (*board).clone(),
+                live: part.live,
+                arm: place,
                 stamp,
                 index: arm.index.as_ref().map(|index| live.folder.join(index)),
                 settings: settings.clone(),
@@ -207,6 +216,9 @@ impl Job {
                 }
                 Err(error) => run.fail(error.class(), &error.to_string()),
             }
+        }
+        if let Some(live) = self.board.live().get(self.live) {
+            experiments.saw_shadow(&live.experiment, self.arm, &told);
         }
         let outcome = if told.status == "ok" { "ok" } else { "error" };
         experiments.telemetry.record(&Fact::ShadowAsked { experiment: &self.stamp.id, outcome });

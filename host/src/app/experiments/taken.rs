@@ -81,13 +81,9 @@ impl Taken<'_> {
             return;
         }
         let shadowed = self.of(|mode| mode == Mode::Shadow).filter(|(_, part)| joined.contains(&part.exposure));
-        let jobs: Vec<Job> = shadowed
-            .flat_map(|(live, part)| {
-                let answered: Vec<u64> = answer.findings.iter().map(|finding| finding.chunk_id.0).collect();
-                let shadowed = Shadowed { run: self.run, request: self.request, host: &host, answered };
-                Job::of(live, part, &shadowed)
-            })
-            .collect();
+        let answered: Vec<u64> = answer.findings.iter().map(|finding| finding.chunk_id.0).collect();
+        let of = Shadowed { run: self.run, request: self.request, host: &host, board: &self.board, answered };
+        let jobs: Vec<Job> = shadowed.flat_map(|(_, part)| Job::of(part, &of)).collect();
         self.experiments.shadows.leave(&self.run.id, jobs);
     }
 
@@ -99,6 +95,9 @@ impl Taken<'_> {
 
     fn write(&self, mut search: Search) {
         search.duration_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        for (live, part) in self.of(|_| true).filter(|(_, part)| search.experiments.contains(&part.exposure)) {
+            self.experiments.saw(&live.experiment, part.arm, &search);
+        }
         self.experiments.write(&Event {
             application: APPLICATION.into(),
             query_id: self.run.id.clone(),

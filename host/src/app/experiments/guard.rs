@@ -1,0 +1,130 @@
+//! Guardrails while a server runs: an arm that breaches one is taken back, an experiment
+//! whose days are over ends. In: how runs ended. Out: the standing, the journal, the log
+//! and the meters.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use super::Experiments;
+use crate::experiments::{CheckedExperiment, ExperimentFile, State};
+use crate::experiments::board::Board;
+use crate::experiments::control::record;
+use crate::experiments::events::{Event, Search, Shadow};
+use crate::experiments::journal::Ticket;
+use crate::experiments::monitor::{Breach, Monitor, Observation};
+use crate::experiments::standing::{Standing, StandingError};
+use crate::telemetry::Fact;
+
+/// The latest runs of each arm, by the experiment's id and version.
+#[derive(Default)]
+pub(super) struct Monitors(Mutex<BTreeMap<(String, u32), Monitor>>);
+
+impl Monitors {
+    /// Watches what is carried out, and nothing else.
+    pub fn follow(&self, board: &Board) {
+        let mut monitors = self.lock();
+        let key = |experiment: &CheckedExperiment| (experiment.id.clone(), experiment.version);
+        monitors.retain(|known, _| board.live().iter().any(|live| key(&live.experiment) == *known));
+        for live in board.live().iter().filter(|live| live.experiment.stop.roll_back) {
+            monitors.entry(key(&live.experiment)).or_insert_with(|| Monitor::new(&live.experiment));
+        }
+    }
+
+    fn observe(&self, experiment: &CheckedExperiment, arm: usize, run: Observation) -> Option<Breach> {
+        // Most have no guardrails, and need no turn.
+        if experiment.metrics.guardrails.is_empty() {
+            return None;
+        }
+        let mut monitors = self.lock();
+        monitors.get_mut(&(experiment.id.clone(), experiment.version))?.observe(arm, run)
+    }
+
+    fn forget(&self, experiment: &CheckedExperiment) {
+        self.lock().remove(&(experiment.id.clone(), experiment.version));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, u32), Monitor>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Experiments {
+    /// Takes a search of an arm.
+    pub(super) fn saw(&self, experiment: &CheckedExperiment, arm: usize, search: &Search) {
+        if let Some(run) = Observation::of_search(search) {
+            self.judge(experiment, arm, run);
+        }
+    }
+
+    /// The same of an arm that nobody saw.
+    pub(super) fn saw_shadow(&self, experiment: &CheckedExperiment, arm: usize, shadow: &Shadow) {
+        if let Some(run) = Observation::of_shadow(shadow) {
+            self.judge(experiment, arm, run);
+        }
+    }
+
+    fn judge(&self, experiment: &CheckedExperiment, arm: usize, run: Observation) {
+        let Some(breach) = self.monitors.observe(experiment, arm, run) else { return };
+        let Some(this) = self.this.upgrade() else { return };
+        let experiment = experiment.clone();
+        // The disk may be slow, and the answer isn't sent yet.
+        std::thread::spawn(move || this.roll_back(&experiment, &breach));
+    }
+
+    fn roll_back(&self, experiment: &CheckedExperiment, breach: &Breach) {
+        let now = SystemTime::now();
+        let (id, variant) = (experiment.id.as_str(), breach.variant.as_str());
+        let one = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.standing.read().is_ok_and(|standing| standing.would_lift(experiment, now).arms.iter().any(|arm| arm == variant));
+        if !known {
+            // First what was done, then what it does: a crash between them loses neither.
+            self.record(&record::rolled_back(experiment, breach, now));
+            match self.standing.roll_back(experiment, variant, &breach.to_string(), now) {
+                Ok(_) => {
+                    tracing::warn!(experiment = id, variant, reason = %breach, "an arm breaches a guardrail and is rolled back");
+                    self.telemetry.record(&Fact::RolledBack { experiment: id, variant, guardrail: breach.metric.as_str() });
+                }
+                Err(error) => {
+                    // A breach is told once; the next one shall be tried again.
+                    self.monitors.forget(experiment);
+                    tracing::error!(%error, experiment = id, variant, "an arm that breaches a guardrail can't be rolled back");
+                }
+            }
+        }
+        drop(one);
+        self.refresh();
+    }
+
+    /// Notes what begins to be carried out, and what is over; gives the standing after that.
+    ///
+    /// # Errors
+    /// When it can't be read or written.
+    pub(super) fn keep_standing(
+        &self,
+        standing: Standing,
+        files: &[ExperimentFile],
+        board: &Board,
+        now: SystemTime,
+    ) -> Result<Standing, StandingError> {
+        let mut changed = false;
+        for live in board.live() {
+            let experiment = &live.experiment;
+            changed |= standing.since(experiment).is_none() && self.standing.begin(experiment, now)?;
+        }
+        let over = files.iter().map(|file| &file.experiment).filter(|own| own.state == State::Running && standing.is_due(own, now));
+        for experiment in over {
+            tracing::info!(experiment = experiment.id, "the days of an experiment are over; it is no longer carried out");
+            self.record(&record::over(experiment, now));
+            changed |= self.standing.end(experiment, now)?;
+        }
+        if changed { self.standing.read() } else { Ok(standing) }
+    }
+
+    /// What is done to an experiment is on the disk when this returns.
+    fn record(&self, event: &Event) {
+        if let Err(error) = self.journal.append_durably(std::slice::from_ref(event)).and_then(Ticket::wait) {
+            tracing::error!(%error, "what was done to an experiment is missing in the journal");
+        }
+    }
+}
