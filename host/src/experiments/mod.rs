@@ -12,6 +12,7 @@
 //! events       what is written down of searches and of what became of them
 //! journal      where they are kept, so that none is lost
 //! feedback     what somebody says of findings → events
+//! control      a request to start, pause, stop or ramp → the file changed, and who did it
 //! standing     what a server decided by itself → which arms are given
 //! monitor      guardrails and the latest runs → the arm that breaches one
 //! interleave   rankings → one list in which each rank has a team; feedback → credits
@@ -26,6 +27,7 @@
 pub mod assign;
 pub mod board;
 mod check;
+pub mod control;
 mod definition;
 mod digest;
 pub mod events;

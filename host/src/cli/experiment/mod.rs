@@ -1,7 +1,8 @@
-//! `spanloom experiment`: files of experiments, checked and explained.
+//! `spanloom experiment`: files of experiments, checked, explained and carried out.
 
 mod assign;
 mod check;
+mod control;
 mod report;
 mod simulate;
 
@@ -9,6 +10,7 @@ use clap::Subcommand;
 
 use super::{Failure, print};
 use crate::config::Loaded;
+use crate::experiments::control::Request;
 use crate::experiments::{self, ExperimentFile, read_file};
 
 #[derive(Subcommand)]
@@ -17,6 +19,14 @@ pub enum ExperimentCommand {
     Check(check::CheckArgs),
     /// Say which arm a unit gets, and why
     Assign(assign::AssignArgs),
+    /// Carry out a draft or what was paused; gives back arms that a server rolled back
+    Start(control::StartArgs),
+    /// Give everybody what the server is configured for, for now
+    Pause(control::ControlArgs),
+    /// End an experiment for good
+    Stop(control::ControlArgs),
+    /// Let another share of the units in
+    Ramp(control::RampArgs),
     /// Say what an experiment has shown so far, and how far it can be trusted
     Report(report::ReportArgs),
     /// Say how long an experiment is likely to take
@@ -29,6 +39,10 @@ pub fn run(loaded: &Loaded, command: &ExperimentCommand) -> Result<(), Failure> 
     match command {
         ExperimentCommand::Check(arguments) => check::run(arguments),
         ExperimentCommand::Assign(arguments) => assign::run(arguments),
+        ExperimentCommand::Start(arguments) => control::start(loaded, arguments),
+        ExperimentCommand::Pause(arguments) => control::run(loaded, arguments, Request::Pause),
+        ExperimentCommand::Stop(arguments) => control::run(loaded, arguments, Request::Stop),
+        ExperimentCommand::Ramp(arguments) => control::ramp(loaded, arguments),
         ExperimentCommand::Report(arguments) => report::run(loaded, arguments),
         ExperimentCommand::Simulate(arguments) => simulate::run(arguments),
         ExperimentCommand::Schema => print(&format!("{:#}\n", experiments::schema())),

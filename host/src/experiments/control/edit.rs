@@ -5,16 +5,17 @@ use toml_edit::{Document, TomlError};
 
 use crate::experiments::definition::State;
 
-/// The text with another state, and another coverage where one is given. A key that isn't
-/// there yet gets a line below `version`.
+/// The text with another state and another coverage, as far as they are given. A key that
+/// isn't there yet gets a line below `version`.
 ///
 /// # Errors
 /// When the text is no TOML.
-pub(super) fn edit(text: &str, state: State, coverage: Option<f64>) -> Result<String, TomlError> {
+pub(super) fn edit(text: &str, state: Option<State>, coverage: Option<f64>) -> Result<String, TomlError> {
     let mut edited = text.to_owned();
     // `{:?}` of a number always has a point or an exponent, as numbers in TOML do.
     let coverage = coverage.map(|coverage| ("coverage", format!("{coverage:?}")));
-    for (key, value) in coverage.into_iter().chain([("state", format!("\"{}\"", word(state)))]) {
+    let state = state.map(|state| ("state", format!("\"{}\"", word(state))));
+    for (key, value) in coverage.into_iter().chain(state) {
         edited = set(&edited, key, &value)?;
     }
     Ok(edited)
@@ -55,7 +56,7 @@ mod tests {
     #[test]
     fn only_the_two_keys_change() {
         let check = |text: &str, state: State, coverage: Option<f64>, expect: &str| {
-            assert_eq!(edit(text, state, coverage).unwrap(), expect, "{text}");
+            assert_eq!(edit(text, state.into(), coverage).unwrap(), expect, "{text}");
         };
         let running = |text: &str, expect: &str| check(text, State::Running, None, expect);
         running(
@@ -75,6 +76,7 @@ mod tests {
         );
         check("version = 1\n", State::Paused, Some(1.0), "version = 1\nstate = \"paused\"\ncoverage = 1.0\n");
         check("version = 1\n", State::Draft, Some(1e-7), "version = 1\nstate = \"draft\"\ncoverage = 1e-7\n");
-        assert!(edit("id = ", State::Draft, None).is_err());
+        assert_eq!(edit("version = 1 # x", None, None).unwrap(), "version = 1 # x");
+        assert!(edit("id = ", Some(State::Draft), None).is_err());
     }
 }

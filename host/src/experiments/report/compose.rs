@@ -33,6 +33,7 @@ pub fn compose(experiment: &CheckedExperiment, events: impl Iterator<Item = Even
     let preferences = if alone { prefer::preferences(experiment, &population) } else { Vec::new() };
     let guardrails = guards::guardrails(experiment, &population, &arms);
     let counts = counts(&population, &gathered);
+    let rolled_back = quality::rolled_back(experiment, &gathered);
     let verdict = verdict(&Evidence {
         experiment,
         runs: counts.runs,
@@ -40,6 +41,7 @@ pub fn compose(experiment: &CheckedExperiment, events: impl Iterator<Item = Even
         comparisons: &comparisons,
         preferences: &preferences,
         guardrails: &guardrails,
+        rolled_back: &rolled_back,
         warnings: &warnings,
     });
     Report {
@@ -49,7 +51,7 @@ pub fn compose(experiment: &CheckedExperiment, events: impl Iterator<Item = Even
         verdict,
         sample_ratio,
         warnings,
-        period: period(experiment, &population),
+        period: period(experiment, &population, &gathered),
         counts,
         arms: arms.iter().enumerate().map(|(arm, key)| arm_report(experiment, &population, arm, key)).collect(),
         comparisons,
@@ -77,13 +79,14 @@ fn subject(experiment: &Experiment) -> Subject {
     }
 }
 
-fn period(experiment: &Experiment, population: &Population) -> Period {
+fn period(experiment: &Experiment, population: &Population, gathered: &Gathered) -> Period {
+    let days_from = quality::days_from(experiment, gathered, population.started_at);
     let days = experiment.stop.days_max.map(|days| i64::from(days) * DAY_MS);
     Period {
         started_at: population.started_at.map(moment::write),
         first_run_at: population.first_run_at.map(moment::write),
         last_run_at: population.last_run_at.map(moment::write),
-        ends_at: population.started_at.zip(days).map(|(started, days)| moment::write(started.saturating_add(days))),
+        ends_at: days_from.zip(days).map(|(from, days)| moment::write(from.saturating_add(days))),
     }
 }
 

@@ -39,6 +39,13 @@ pub(super) fn methods(experiment: &Experiment) -> Vec<String> {
                 .into(),
         );
     }
+    if !experiment.metrics.guardrails.is_empty() {
+        told.push(
+            "Guardrails: the report holds the figures of all runs against their bounds; a server rolls an arm back only when its latest \
+             runs are over a bound by more than chance, by exact binomial tests."
+                .into(),
+        );
+    }
     told.push(
         "Percentiles: by linear interpolation (type 7 of Hyndman and Fan, 1996), with intervals from ranks (Hahn and Meeker, 1991) that \
          take runs as independent and hold for one look; the difference of two lies between those of their intervals' ends."

@@ -23,6 +23,8 @@ const GAP_MS: i64 = 3 * DAY_MS;
 const GAP_SHARE: f64 = 0.1;
 /// Events that are further in the future than this can't be.
 const FUTURE_MS: i64 = 60_000;
+/// Characters of why an arm was rolled back.
+const WHY_CHARS_MAX: usize = 200;
 /// Names in a warning.
 const NAMES_MAX: usize = 8;
 
@@ -30,6 +32,49 @@ const NAMES_MAX: usize = 8;
 pub(super) fn own_controls<'a>(experiment: &'a Experiment, gathered: &'a Gathered) -> impl Iterator<Item = (i64, &'a Control)> {
     let own = gathered.controls.iter().filter(|(_, control)| control.version == experiment.version);
     own.map(|(at, control)| (*at, control))
+}
+
+/// An arm that a server took out of the experiment.
+pub(super) struct RolledBack {
+    pub arm: String,
+    pub at: i64,
+    /// The guardrail that was breached, in words.
+    pub why: String,
+}
+
+impl RolledBack {
+    fn of(at: i64, control: &Control) -> RolledBack {
+        let why = control.detail.chars().take(WHY_CHARS_MAX).collect();
+        RolledBack { arm: control.variant.clone().unwrap_or_else(|| "?".into()), at, why }
+    }
+}
+
+/// Arms that take no part now, by their latest roll-backs: a start gives them back.
+pub(super) fn rolled_back(experiment: &Experiment, gathered: &Gathered) -> Vec<RolledBack> {
+    let mut out: Vec<RolledBack> = Vec::new();
+    for (at, control) in own_controls(experiment, gathered) {
+        match control.verb.as_str() {
+            "start" => out.clear(),
+            "roll_back" => {
+                let own = RolledBack::of(at, control);
+                // Of several servers, the first counts.
+                if !out.iter().any(|known| known.arm == own.arm) {
+                    out.push(own);
+                }
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// From when its days are counted: the first start or run, and again a start of one that was
+/// over.
+pub(super) fn days_from(experiment: &Experiment, gathered: &Gathered, started_at: Option<i64>) -> Option<i64> {
+    let days_ms = i64::from(experiment.stop.days_max?) * DAY_MS;
+    let starts = own_controls(experiment, gathered).filter(|(_, control)| control.verb == "start");
+    let anew = |from: i64, (at, _): (i64, &Control)| if at >= from.saturating_add(days_ms) { at } else { from };
+    Some(starts.fold(started_at?, anew))
 }
 
 /// Holds the arms' units against their weights. Once an arm was rolled back it gets no
@@ -129,9 +174,10 @@ impl Found<'_> {
         self.add(WarningKind::DefinitionChanged, other.len() as u64, message);
         let backs: Vec<String> = own()
             .filter(|(_, control)| control.verb == "roll_back")
-            .map(|(at, control)| format!("`{}` at {}", control.variant.as_deref().unwrap_or("?"), moment::write(at)))
+            .map(|(at, control)| RolledBack::of(at, control))
+            .map(|RolledBack { arm, at, why }| format!("`{arm}` at {} ({why})", moment::write(at)))
             .collect();
-        let message = format!("rolled back: {}; from then on, it got no units", listed(&backs));
+        let message = format!("rolled back: {}; from then on, an arm gets no units until it is started again", listed(&backs));
         self.add(WarningKind::RolledBack, backs.len() as u64, message);
         let pauses: Vec<String> =
             own().filter(|(_, control)| control.verb == "pause").map(|(at, _)| format!("at {}", moment::write(at))).collect();

@@ -105,7 +105,7 @@ pub enum WarningKind {
     UnknownArms,
     /// What decides who gets what was another at the start, under the same version.
     DefinitionChanged,
-    /// An arm was rolled back.
+    /// A server rolled an arm back, as it breached a guardrail.
     RolledBack,
     /// The experiment was paused meanwhile.
     Paused,
@@ -138,7 +138,8 @@ pub struct Period {
     pub started_at: Option<String>,
     pub first_run_at: Option<String>,
     pub last_run_at: Option<String>,
-    /// When it is over by its file.
+    /// When it is over by its file. Of one that was over and started again, its days count
+    /// from that start.
     pub ends_at: Option<String>,
 }
 

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::figure::{millis, percent, signed, value};
+use super::moment;
+use super::quality::RolledBack;
 use super::report::{Comparison, GuardrailReport, GuardrailState, HoldsFor, Preferred, SampleRatio, Warning, WarningKind};
 use crate::experiments::definition::{Experiment, Mode};
 use crate::experiments::metric::{Guard, Metric};
@@ -56,6 +58,7 @@ pub(super) struct Evidence<'a> {
     pub comparisons: &'a [Comparison],
     pub preferences: &'a [Preferred],
     pub guardrails: &'a [GuardrailReport],
+    pub rolled_back: &'a [RolledBack],
     pub warnings: &'a [Warning],
 }
 
@@ -67,7 +70,7 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> Verdict {
     }
     if evidence.ratio.is_some_and(|ratio| ratio.mismatch) {
         let why = "units did not come in the shares of the arms (p < 0.001), so that the arms can't be compared";
-        return alone(Outcome::RatioMismatch, format!("No verdict: {why}{}.", breaches(evidence)));
+        return alone(Outcome::RatioMismatch, format!("No verdict: {why}{}{}.", rolled_back(evidence), breaches(evidence)));
     }
     let units_min = evidence.experiment.stop.units_min.unwrap_or(0);
     let primary = evidence.comparisons.iter().filter(|comparison| comparison.primary);
@@ -80,7 +83,8 @@ pub(super) fn verdict(evidence: &Evidence<'_>) -> Verdict {
         true => "; but the definition was changed under the same version",
         false => "",
     };
-    Verdict { outcome, sentence: format!("{}{}{caution}.", capital(&sentence), breaches(evidence)), arms }
+    let sentence = format!("{}{}{}{caution}.", capital(&sentence), rolled_back(evidence), breaches(evidence));
+    Verdict { outcome, sentence, arms }
 }
 
 fn nothing(experiment: &Experiment) -> String {
@@ -151,6 +155,12 @@ fn of_preference(own: &Preferred, units_min: u64) -> ArmVerdict {
 
 fn name(metric: Metric, lower_is_better: bool) -> String {
     if lower_is_better { format!("{metric} (lower is better)") } else { metric.to_string() }
+}
+
+/// The arms that take no part any more, as the end of a sentence.
+fn rolled_back(evidence: &Evidence<'_>) -> String {
+    let told = |RolledBack { arm, at, why }: &RolledBack| format!("; `{arm}` was rolled back at {} ({why})", moment::write(*at));
+    evidence.rolled_back.iter().map(told).collect()
 }
 
 /// The guardrails that are broken, as the end of a sentence.

@@ -2,6 +2,7 @@
 
 use super::journal::*;
 use super::*;
+use crate::experiments::events;
 
 /// Compares with a file, or writes it.
 fn held_against(name: &str, text: &str) {
@@ -32,6 +33,31 @@ fn a_small_journal_has_its_report() {
     held_against("ab.md", &markdown(&report));
     held_against("ab.html", &html(&report));
     assert!(serde_json::from_str::<Report>(&pretty(&report)).unwrap() == report, "another after writing and reading");
+}
+
+#[test]
+fn an_arm_that_is_rolled_back_is_told() {
+    let experiment =
+        two_arms("metrics.primary = 'success'\nmetrics.secondary = []\n[[metrics.guardrails]]\nmetric = 'error_rate'\nlimit = 0.02");
+    let at = START_MS + 5 * moment::DAY_MS;
+    let fails = |event: &mut Event| {
+        let recent = moment::read(&event.timestamp).is_some_and(|when| when > at - moment::DAY_MS);
+        if let events::Action::Search(search) = &mut event.action
+            && recent
+            && search.experiments.iter().any(|own| own.variant == "on")
+        {
+            search.status = "error".into();
+            search.findings.clear();
+        }
+    };
+    let mut events = Journal::default().events();
+    events.retain(|event| moment::read(&event.timestamp).is_some_and(|when| when < at));
+    events.iter_mut().for_each(fails);
+    events.push(control("roll_back", at, "error_rate of the latest 100 runs of arm `on` is 0.31; allowed: 0.02"));
+    events.push(control("refused", at + 1_000, "ramp: the coverage is 1.5; allowed: 0 to 1"));
+    let report = report_of(&experiment, &events);
+    held_against("rolled_back.md", &markdown(&report));
+    held_against("rolled_back.html", &html(&report));
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub fn control(verb: &str, at: i64, detail: &str) -> Event {
         experiment: "rm3".into(),
         version: 1,
         verb: verb.into(),
-        actor: "ada".into(),
+        actor: if verb == "roll_back" { "spanloom" } else { "ada" }.into(),
         detail: detail.into(),
         variant,
         coverage: (verb == "start").then_some(1.0),

@@ -69,6 +69,26 @@ fn a_mismatch_has_no_verdict() {
     let report = report_of(&two_arms(SUCCESS), &rolled);
     assert!(!report.sample_ratio.as_ref().unwrap().mismatch, "{:?}", report.sample_ratio);
     assert!(kinds(&report).contains(&WarningKind::RolledBack));
+    let told = "; `on` was rolled back at 2026-03-06T00:00:00Z (error_rate)";
+    assert!(report.verdict.sentence.contains(told), "{}", report.verdict.sentence);
+    // A start gives it back; the warning stays.
+    rolled.push(control("start", cut + 1, "gives back arm `on`"));
+    let report = report_of(&two_arms(SUCCESS), &rolled);
+    assert!(!report.verdict.sentence.contains("rolled back"), "{}", report.verdict.sentence);
+    assert!(report.warnings[0].message.starts_with("rolled back: `on` at 2026-03-06T00:00:00Z (error_rate); from then on"));
+}
+
+#[test]
+fn the_days_of_one_that_was_over_count_anew() {
+    let ends = |starts: &[i64]| {
+        let starts = starts.iter().map(|days| control("start", START_MS + days * moment::DAY_MS, ""));
+        let events: Vec<Event> = Journal { units: 20, ..Journal::default() }.events().into_iter().chain(starts).collect();
+        report_of(&two_arms(&format!("{SUCCESS}\nstop.days_max = 14")), &events).period.ends_at.unwrap()
+    };
+    assert_eq!(ends(&[]), "2026-03-15T00:00:00Z");
+    assert_eq!(ends(&[3, 13]), "2026-03-15T00:00:00Z");
+    assert_eq!(ends(&[13, 14]), "2026-03-29T00:00:00Z");
+    assert_eq!(ends(&[20, 30, 34]), "2026-04-18T00:00:00Z");
 }
 
 #[test]
