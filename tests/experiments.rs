@@ -51,6 +51,7 @@ async fn variant(server: &Server, session: &str) -> Option<String> {
 pub fn journal(sandbox: &Sandbox) -> Vec<Json> {
     let mut files: Vec<_> =
         std::fs::read_dir(sandbox.data().join("experiments")).expect("a journal").flatten().map(|file| file.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
     files.sort();
     let text: String = files.iter().map(|path| std::fs::read_to_string(path).expect("lines")).collect();
     text.lines().map(|line| serde_json::from_str(line).expect("an event")).collect()

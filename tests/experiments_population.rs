@@ -15,9 +15,9 @@ use crate::authoring::example_copy;
 use crate::experiments::{journal, write};
 use crate::support::Sandbox;
 use crate::support::mcp::{raw_call, raw_request_by};
+use crate::support::projects::{Language, with_tools};
 use crate::support::repo::Repo;
 use crate::support::server::Server;
-use crate::support::tools::Language;
 
 const SESSIONS: usize = 5_000;
 /// Sessions at once.
@@ -65,7 +65,7 @@ fn queries() -> Vec<String> {
 /// The example's component, built; its path.
 pub fn fusion_dbsf(name: &str) -> PathBuf {
     let project = example_copy(Language::Rust, name);
-    Sandbox::new().run(&["plugin", "build", project.to_str().expect("text")]).check(0, &[]);
+    with_tools(Sandbox::new()).run(&["plugin", "build", project.to_str().expect("text")]).check(0, &[]);
     let built = std::fs::read_dir(project.join("build")).expect("a component").flatten().map(|file| file.path());
     built.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "wasm")).expect("a component")
 }
@@ -165,19 +165,20 @@ async fn a_population_prefers_the_better_fusion_and_loses_nothing() {
     sandbox.index(&corpus());
     let (rrf, dbsf) = (sha256(&sandbox, "fusion-rrf"), sha256(&sandbox, component.to_str().expect("text")));
 
-    // People want what the one ranks first and the other doesn't.
+    // People want what the one ranks higher than the other.
     let server = Server::start(&sandbox);
     let mut wanted = Vec::new();
     for query in queries() {
-        let mut best = HashMap::new();
+        let mut ranks = Vec::new();
         for plugin in ["fusion-rrf", "fusion-dbsf"] {
             let arguments = json!({"query": query, "fusion": {"plugin": plugin}});
             let answer = raw_call(&server, "semantic_search_pro", arguments, &[], json!({})).await.envelope();
-            best.insert(plugin, answer.findings.iter().map(|finding| finding.chunk_id.0).collect::<Vec<_>>());
+            ranks.push(answer.findings.iter().map(|finding| (finding.chunk_id.0, f64::from(finding.rank))).collect::<HashMap<_, _>>());
         }
-        let (one, other) = (&best["fusion-rrf"], &best["fusion-dbsf"]);
-        if one[0] != other[0] {
-            wanted.push((query, other[0]));
+        let gain = |chunk: &u64| 1.0 / ranks[1][chunk] - ranks[0].get(chunk).map_or(0.0, |rank| 1.0 / rank);
+        let best = ranks[1].keys().max_by(|one, other| gain(one).total_cmp(&gain(other))).expect("a finding");
+        if gain(best) > 0.1 {
+            wanted.push((query, *best));
         }
     }
     assert!(wanted.len() >= 3, "only {} queries tell the two apart", wanted.len());
@@ -219,7 +220,9 @@ units_min = 1000
     let events = journal(&sandbox);
     let runs: BTreeSet<&str> = of(&events, "search").filter_map(|event| event["query_id"].as_str()).collect();
     let used: BTreeSet<(String, u64)> = of(&events, "used")
-        .map(|event| (event["query_id"].as_str().unwrap_or("").to_owned(), event["event_attributes"]["object"]["object_id"].as_u64().unwrap_or(0)))
+        .map(|event| {
+            (event["query_id"].as_str().unwrap_or("").to_owned(), event["event_attributes"]["object"]["object_id"].as_u64().unwrap_or(0))
+        })
         .collect();
     for known in [&before, &after] {
         let lost: Vec<&String> = known.runs.iter().filter(|run| !runs.contains(run.as_str())).collect();

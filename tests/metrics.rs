@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::experiments_guard::{guarded, until_rolled_back};
 use crate::hostile::{call, extra};
 use crate::support::admin::{Scrape, choose, serving};
 use crate::support::mcp::{answered, raw_call, raw_request_by};
@@ -156,7 +157,18 @@ async fn every_instrument_moves_and_is_documented() {
     assert_eq!(lost.count("channel_deadlines_missed_total", &[("channel", "dense")]), 1);
     assert_eq!(lost.count("query_errors_total", &[("part", "dense"), ("cause", "deadline")]), 1);
     assert_eq!(lost.value("mcp_runs_in_flight", &[("tool", "semantic_search")]), Some(0.0));
-    check_page(&[after, lost]);
+
+    // What experiments add.
+    let sandbox = guarded();
+    let server = Server::start(&sandbox);
+    until_rolled_back(&server).await;
+    let experiments = wait_until("an arm that was asked unseen", async || {
+        let scrape = Scrape::of(&server).await;
+        let asked = scrape.count("experiment_shadow_runs_total", &[("experiment", "unseen"), ("outcome", "ok")]) > 0;
+        (asked && scrape.count("experiment_rollbacks_total", &[("variant", "trap")]) == 1).then_some(scrape)
+    })
+    .await;
+    check_page(&[after, lost, experiments]);
 }
 
 /// Name, type, unit and labels of each instrument are those of the page.

@@ -6,7 +6,6 @@ mod files;
 mod git_tools;
 mod records;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -272,6 +271,7 @@ impl App {
             faults: self.faults.clone(),
             arms: Vec::new(),
             interleave: None,
+            page_run: None,
         }
     }
 

@@ -204,7 +204,7 @@ impl std::fmt::Display for Origin {
 
 /// Every number against its range, every choice against its list.
 fn check(config: &Config) -> Result<(), (String, String)> {
-    let numbers: [(&'static str, u64, u64, u64); 22] = [
+    let numbers: [(&'static str, u64, u64, u64); 23] = [
         ("server.body_bytes_max", config.server.body_bytes_max as u64, 1 << 10, 64 << 20),
         ("server.concurrency_max", config.server.concurrency_max as u64, 1, 10_000),
         ("server.request_timeout_ms", config.server.request_timeout_ms, 100, 600_000),

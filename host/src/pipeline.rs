@@ -99,6 +99,8 @@ pub struct SearchHost {
     pub arms: Vec<Arm>,
     /// The experiment whose arms share the answer, on the same condition.
     pub interleave: Option<Interleave>,
+    /// What cursors call the run of the first page, where arms are drawn by run.
+    pub page_run: Option<String>,
 }
 
 /// One search: what its stages have in common.

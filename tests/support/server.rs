@@ -79,6 +79,12 @@ impl Server {
     /// Ends it at once, without telling it.
     pub fn kill(self) {}
 
+    /// The same while others still talk to it.
+    pub fn kill_now(&self) {
+        let told = Command::new("kill").args(["-KILL", &self.child.id().to_string()]).status().expect("kill");
+        assert!(told.success());
+    }
+
     fn address(&mut self, label: &str) -> String {
         wait_for("the server's addresses", || {
             let ended = self.child.try_wait().expect("a child of ours");

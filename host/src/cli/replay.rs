@@ -47,7 +47,7 @@ pub fn run(loaded: &Loaded, arguments: &ReplayArgs) -> Result<(), Failure> {
         App::start(loaded).map_err(Failure::failed)?
     };
     loaded_plugins(&app, &then).map_err(refused)?;
-    let arms = replayed_arms(&loaded.config.experiments.folder, &then.experiments).map_err(refused)?;
+    let arms = replayed_arms(&loaded.config.experiments.folder, &then.run_id, &then.experiments).map_err(refused)?;
     let again = app.begin_run(&then.tool, &Caller::default(), then.request.clone());
     let id = again.id.clone();
     runtime.block_on(repeat(&app, snapshot, arms, again, tool, then.request.clone()));

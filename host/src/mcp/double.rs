@@ -177,6 +177,7 @@ pub(crate) fn envelope(findings: u32) -> AnswerEnvelope {
             Contribution { channel: ChannelName::Dense, rank: 3, score: 0.7, share: 0.4 },
         ],
         commit: None,
+        team: None,
         explanation: None,
     };
     AnswerEnvelope {
@@ -283,6 +284,7 @@ pub fn explanation() -> FindingExplanation {
         boost: 1.0,
         rerank_score: Some(0.75),
         rerank_parts: serde_json::Map::new(),
+        team: None,
         final_rank: 1,
         without: std::collections::BTreeMap::new(),
     }
@@ -309,5 +311,5 @@ pub fn stages_explanation(reason: String) -> Explanation {
         expanded: Vec::new(),
         widened: Vec::new(),
     };
-    Explanation { query, gate, plugins: std::collections::BTreeMap::new() }
+    Explanation { query, gate, plugins: std::collections::BTreeMap::new(), teams: std::collections::BTreeMap::new() }
 }

@@ -70,7 +70,11 @@ pub(super) async fn envelope(
     if teams.is_some() {
         arms::mark(&stamps, &stage);
     }
-    let here = FirstPage { generation: host.snapshot.manifest.generation.clone(), run_id: run.id.clone(), arms: hash(&stamps) };
+    let here = FirstPage {
+        generation: host.snapshot.manifest.generation.clone(),
+        run_id: host.page_run.clone().unwrap_or_default(),
+        arms: hash(&stamps),
+    };
     note_changes(page, &here, &mut notes);
     let best = order.slots.first().map_or(0, |slot| slot.ranking);
     let runs = rankings.get(best).map_or(&[][..], |ranking| &ranking.gathered.runs);
@@ -109,14 +113,17 @@ fn note_changes(page: &Page, here: &FirstPage, notes: &mut Notes) {
             first.generation, here.generation
         ));
     }
-    if !first.run_id.is_empty() && first.arms != here.arms {
+    if first.arms != here.arms {
         notes
             .warn("the experiments that this query is part of have changed since the first page: findings may repeat or be missing".into());
     }
 }
 
-/// Of the arms that ranked.
+/// Of the arms that ranked; 0 without any.
 fn hash(stamps: &[ExperimentStamp]) -> u64 {
+    if stamps.is_empty() {
+        return 0;
+    }
     let mut hash = Xxh3::new();
     for ExperimentStamp { id, version, variant, .. } in stamps {
         // Neither may hold a line's end.

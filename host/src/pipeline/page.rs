@@ -29,9 +29,9 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstPage {
     pub generation: String,
-    /// Empty in cursors of earlier releases.
+    /// Empty where nothing depends on it.
     pub run_id: String,
-    /// Hash of the arms that ranked.
+    /// Hash of the arms that ranked; 0 without any.
     pub arms: u64,
 }
 
@@ -47,10 +47,10 @@ struct Cursor {
     /// First limit.
     l: u32,
     /// Run of the first page.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     r: String,
     /// Hash of the arms that ranked.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_nought")]
     a: u64,
 }
 
@@ -91,12 +91,15 @@ impl Page {
 
     /// The cursor of the page after this one, of which `here` tells what a first page would.
     pub fn next(&self, here: FirstPage) -> String {
-        // What an earlier release began stays without a run.
         let run_id = self.first.as_ref().map_or(here.run_id, |first| first.run_id.clone());
         let cursor = Cursor { g: here.generation, q: self.query, o: self.end(), l: self.first_limit, r: run_id, a: here.arms };
         // Texts and numbers always serialize; an empty cursor would be refused.
         BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
     }
+}
+
+fn is_nought(hash: &u64) -> bool {
+    *hash == 0
 }
 
 /// The run of the first page, when the request goes on from one.

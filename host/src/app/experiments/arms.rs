@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::envelope::ExperimentStamp;
 use crate::experiments::board::{Live, Part};
 use crate::experiments::events::{Exposure, INTERLEAVED};
-use crate::experiments::{Arm as FileArm, read_folder};
+use crate::experiments::{Arm as FileArm, UnitKind, read_folder};
 use crate::pipeline::{Arm, Changes, Interleave, PinnedChoice, SearchHost};
 use crate::reports::replay::Exposed;
 use crate::request::PluginChoice;
@@ -15,21 +15,22 @@ use crate::request::PluginChoice;
 pub struct Arms {
     alone: Vec<Arm>,
     shared: Option<Interleave>,
+    page_run: Option<String>,
 }
 
 impl Arms {
     /// The search with them.
     pub fn join(self, host: SearchHost) -> SearchHost {
-        SearchHost { arms: self.alone, interleave: self.shared, ..host }
+        SearchHost { arms: self.alone, interleave: self.shared, page_run: self.page_run, ..host }
     }
 }
 
-/// The arms that a run had, out of the files of today.
+/// The arms that the run `run_id` had, out of the files of today.
 ///
 /// # Errors
 /// When a file can't be read, or is of another version: the answer would say nothing about
 /// the first one.
-pub fn replayed_arms(folder: &Path, exposed: &[Exposed]) -> Result<Arms, String> {
+pub fn replayed_arms(folder: &Path, run_id: &str, exposed: &[Exposed]) -> Result<Arms, String> {
     let mut arms = Arms::default();
     if exposed.is_empty() {
         return Ok(arms);
@@ -40,6 +41,9 @@ pub fn replayed_arms(folder: &Path, exposed: &[Exposed]) -> Result<Arms, String>
         let gone = || format!("it was part of experiment {id} version {version}, arm {variant}, which is not in {}", folder.display());
         let file = files.iter().find(|file| file.experiment.id == *id && file.experiment.version == *version).ok_or_else(gone)?;
         let classes = file.experiment.eligibility.query_classes.clone();
+        if file.experiment.unit.kind == UnitKind::Run {
+            arms.page_run = Some(run_id.to_owned());
+        }
         if variant == INTERLEAVED {
             let seed = seed.ok_or_else(|| format!("its ledger doesn't say who picked first in experiment {id}"))?;
             let teams = file.experiment.arms.iter().map(|arm| (arm.key.clone(), changes(arm))).collect();

@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::Experiments;
-use crate::experiments::{CheckedExperiment, ExperimentFile, State};
 use crate::experiments::board::Board;
 use crate::experiments::control::record;
 use crate::experiments::events::{Event, Search, Shadow};
 use crate::experiments::journal::Ticket;
 use crate::experiments::monitor::{Breach, Monitor, Observation};
 use crate::experiments::standing::{Standing, StandingError};
+use crate::experiments::{CheckedExperiment, ExperimentFile, State};
 use crate::telemetry::Fact;
 
 /// The latest runs of each arm, by the experiment's id and version.

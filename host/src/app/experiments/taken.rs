@@ -7,11 +7,11 @@ use super::arms::{self, stamp};
 use super::shadows::{Job, Shadowed};
 use super::{APPLICATION, Experiments};
 use crate::envelope::AnswerEnvelope;
-use crate::experiments::Mode;
 use crate::experiments::board::{Board, Live, Part};
 use crate::experiments::events::{Action, Event, Exposure, Search, Shown};
 use crate::experiments::feedback::{FindingShown, RunShown};
 use crate::experiments::journal;
+use crate::experiments::{Mode, UnitKind};
 use crate::pipeline::{Arm, Interleave, SearchHost};
 use crate::request::{RequestError, SearchRequest};
 use crate::telemetry::Run;
@@ -34,7 +34,8 @@ impl Taken<'_> {
         let arms: Vec<Arm> = self.of(|mode| mode != Mode::Interleave).filter_map(|(live, part)| arms::arm(live, part)).collect();
         let interleave: Option<Interleave> =
             self.of(|mode| mode == Mode::Interleave).map(|(live, part)| arms::interleave(live, part)).next();
-        SearchHost { arms, interleave, ..host }
+        let by_run = self.of(|_| true).any(|(live, _)| live.experiment.unit.kind == UnitKind::Run);
+        SearchHost { arms, interleave, page_run: by_run.then(|| self.run.id.clone()), ..host }
     }
 
     fn of(&self, wanted: impl Fn(Mode) -> bool) -> impl Iterator<Item = (&Live, &Part)> {
