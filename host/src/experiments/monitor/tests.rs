@@ -99,6 +99,28 @@ fn the_control_has_limits_too_and_each_breach_is_told_once() {
 }
 
 #[test]
+fn an_arm_that_is_given_again_begins_anew() {
+    let mut monitor = monitor("ab", "{ metric = 'error_rate', limit = 0.1 }");
+    let breaches =
+        |monitor: &mut Monitor, arm: usize, run: Observation, runs: usize| (0..runs).filter_map(|_| monitor.observe(arm, run)).count();
+    assert_eq!(breaches(&mut monitor, 1, FAILED, 300), 1);
+    monitor.follow(&[1]);
+    assert_eq!(breaches(&mut monitor, 1, FAILED, 300), 0, "runs that were under way");
+    monitor.follow(&[1]);
+    monitor.follow(&[]);
+    monitor.follow(&[]);
+    assert_eq!(breaches(&mut monitor, 1, GOOD, 300), 0, "those of before are forgotten");
+    assert_eq!(breaches(&mut monitor, 1, FAILED, 300), 1);
+    // With the control, all begin anew.
+    assert_eq!(breaches(&mut monitor, 0, FAILED, 90), 0);
+    monitor.follow(&[0]);
+    monitor.follow(&[]);
+    assert_eq!((breaches(&mut monitor, 0, FAILED, 90), breaches(&mut monitor, 1, FAILED, 90)), (0, 0));
+    monitor.follow(&[5]);
+    assert_eq!((breaches(&mut monitor, 0, FAILED, 10), breaches(&mut monitor, 1, FAILED, 10)), (1, 1));
+}
+
+#[test]
 fn nobody_is_judged_before_there_are_enough_runs() {
     let check = |guardrail: &str, run: &dyn Fn(usize) -> Vec<(usize, Observation)>, after: usize, runs: u64| {
         let (turns, breach) = first(&mut monitor("ab", guardrail), 40_000, run).unwrap_or_else(|| panic!("{guardrail} is kept"));
