@@ -84,6 +84,8 @@ struct Watched {
     latest: Latest,
     /// By guardrail: whether its breach was told.
     told: Vec<bool>,
+    /// Whether it takes no part.
+    is_out: bool,
 }
 
 impl Observation {
@@ -134,11 +136,28 @@ impl Monitor {
         }
     }
 
+    /// Says which arms take no part now, by their places in the file. One that takes part again
+    /// begins anew: runs from before it was mended say nothing of it, and a breach is told again.
+    pub fn follow(&mut self, without: &[usize]) {
+        let mut anew = Vec::new();
+        for (place, arm) in self.arms.iter_mut().enumerate() {
+            let was_out = std::mem::replace(&mut arm.is_out, without.contains(&place));
+            anew.push(was_out && !arm.is_out);
+        }
+        // The others count the control's runs from where theirs began.
+        let all = anew.get(self.control).is_some_and(|control| *control);
+        for (arm, _) in self.arms.iter_mut().zip(anew).filter(|(_, anew)| *anew || all) {
+            arm.latest = Latest::default();
+            arm.told.fill(false);
+        }
+    }
+
     /// Takes a run of the arm that has this place in the file, and looks whether a guardrail
     /// is breached now. In interleaving all runs are of both arms: the place doesn't matter,
     /// and a breach names the arm `interleave`.
     ///
-    /// A breach of an arm is told once for each guardrail. A run of no arm changes nothing.
+    /// A breach of an arm is told once for each guardrail, until [`Monitor::follow`] says that
+    /// the arm was out meanwhile. A run of no arm changes nothing.
     pub fn observe(&mut self, arm: usize, run: Observation) -> Option<Breach> {
         let arm = if self.arms.len() == 1 { 0 } else { arm };
         if self.rules.is_empty() {
@@ -253,6 +272,6 @@ impl Rule {
 
 impl Watched {
     fn new(key: String, rules: usize) -> Watched {
-        Watched { key, latest: Latest::default(), told: vec![false; rules] }
+        Watched { key, latest: Latest::default(), told: vec![false; rules], is_out: false }
     }
 }

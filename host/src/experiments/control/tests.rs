@@ -302,7 +302,7 @@ fn a_start_gives_back_arms_and_days() {
     let roll_back = |breach: &Breach| sandbox.standing.roll_back(&experiment, &breach.variant, &breach.to_string(), now()).unwrap();
     assert!(roll_back(&breach(1, "b")));
     let servers = "running servers take it up by themselves.";
-    assert_eq!(sandbox.ask("x", Request::Pause).unwrap().changed, true);
+    assert!(sandbox.ask("x", Request::Pause).unwrap().changed);
     assert!(!sandbox.standing.read().unwrap().would_lift(&experiment, now()).is_nothing(), "only a start gives back");
     let outcome = sandbox.ask("x", START).unwrap();
     assert_eq!(outcome.sentence, format!("x version 3 is running with a coverage of 100 %; arm `b` is given again; {servers}"));

@@ -39,7 +39,7 @@ fn first(monitor: &mut Monitor, turns: usize, run: impl Fn(usize) -> Vec<(usize,
 fn every_figure_has_its_breach() {
     let check = |guardrail: &str, nth: usize, what: Observation, after: usize, expect: &str| {
         let mut monitor = monitor("ab", guardrail);
-        let turn = |turn: usize| vec![(0, GOOD), (1, if turn % nth == 0 { what } else { GOOD })];
+        let turn = |turn: usize| vec![(0, GOOD), (1, if turn.is_multiple_of(nth) { what } else { GOOD })];
         let (turns, breach) = first(&mut monitor, 20_000, turn).unwrap_or_else(|| panic!("{guardrail} is kept"));
         assert_eq!((turns, breach.to_string().as_str(), breach.arm), (after, expect, 1), "{guardrail}");
     };
@@ -72,7 +72,7 @@ fn a_figure_within_its_bound_is_no_breach() {
         let breach = first(&mut monitor("ab", guardrails), 20_000, run);
         assert!(breach.is_none(), "{guardrails}: {breach:?}");
     };
-    let every = |nth: usize, what: Observation| move |turn: usize| vec![(0, GOOD), (1, if turn % nth == 0 { what } else { GOOD })];
+    let every = |nth: usize, what: Observation| move |turn: usize| vec![(0, GOOD), (1, if turn.is_multiple_of(nth) { what } else { GOOD })];
     check("", &every(1, FAILED));
     check("{ metric = 'error_rate', limit = 0.1 }", &every(10, FAILED));
     check("{ metric = 'error_rate', limit = 0.0 }", &every(1, GOOD));
@@ -99,6 +99,28 @@ fn the_control_has_limits_too_and_each_breach_is_told_once() {
 }
 
 #[test]
+fn an_arm_that_is_given_again_begins_anew() {
+    let mut monitor = monitor("ab", "{ metric = 'error_rate', limit = 0.1 }");
+    let breaches =
+        |monitor: &mut Monitor, arm: usize, run: Observation, runs: usize| (0..runs).filter_map(|_| monitor.observe(arm, run)).count();
+    assert_eq!(breaches(&mut monitor, 1, FAILED, 300), 1);
+    monitor.follow(&[1]);
+    assert_eq!(breaches(&mut monitor, 1, FAILED, 300), 0, "runs that were under way");
+    monitor.follow(&[1]);
+    monitor.follow(&[]);
+    monitor.follow(&[]);
+    assert_eq!(breaches(&mut monitor, 1, GOOD, 300), 0, "those of before are forgotten");
+    assert_eq!(breaches(&mut monitor, 1, FAILED, 300), 1);
+    // With the control, all begin anew.
+    assert_eq!(breaches(&mut monitor, 0, FAILED, 90), 0);
+    monitor.follow(&[0]);
+    monitor.follow(&[]);
+    assert_eq!((breaches(&mut monitor, 0, FAILED, 90), breaches(&mut monitor, 1, FAILED, 90)), (0, 0));
+    monitor.follow(&[5]);
+    assert_eq!((breaches(&mut monitor, 0, FAILED, 10), breaches(&mut monitor, 1, FAILED, 10)), (1, 1));
+}
+
+#[test]
 fn nobody_is_judged_before_there_are_enough_runs() {
     let check = |guardrail: &str, run: &dyn Fn(usize) -> Vec<(usize, Observation)>, after: usize, runs: u64| {
         let (turns, breach) = first(&mut monitor("ab", guardrail), 40_000, run).unwrap_or_else(|| panic!("{guardrail} is kept"));
@@ -110,7 +132,7 @@ fn nobody_is_judged_before_there_are_enough_runs() {
     check("{ metric = 'error_rate', limit = 0.5, runs_min = 5000 }", &of_b, 5_000, 5_000);
     check("{ metric = 'error_rate', limit = 0.5, runs_min = 20000 }", &of_b, 20_000, 10_000);
     // The control has one run for four of the arm.
-    let seldom = |turn: usize| if turn % 4 == 0 { vec![(0, GOOD), (1, FAILED)] } else { vec![(1, FAILED)] };
+    let seldom = |turn: usize| if turn.is_multiple_of(4) { vec![(0, GOOD), (1, FAILED)] } else { vec![(1, FAILED)] };
     check("{ metric = 'error_rate', increase_max = 0.5 }", &seldom, 400, 100);
 }
 
@@ -121,14 +143,14 @@ fn what_happens_to_both_arms_is_no_difference() {
     let guardrails = "{ metric = 'error_rate', increase_max = 0.0 }, { metric = 'latency_p95_ms', increase_max = 0.0 }";
     let run = |turn: usize| {
         let how = if (3_000..6_000).contains(&turn) { Observation { duration_us: 90_000, ..FAILED } } else { GOOD };
-        vec![(usize::from(turn % 10 == 0), how)]
+        vec![(usize::from(turn.is_multiple_of(10)), how)]
     };
     assert_eq!(first(&mut monitor("ab", guardrails), 60_000, run), None);
 }
 
 #[test]
 fn a_control_with_far_more_runs_is_compared_by_its_latest() {
-    let slower = |turn: usize| vec![if turn % 200 == 0 { (1, taking(80_000)) } else { (0, GOOD) }];
+    let slower = |turn: usize| vec![if turn.is_multiple_of(200) { (1, taking(80_000)) } else { (0, GOOD) }];
     let (turns, breach) = first(&mut monitor("ab", "{ metric = 'latency_p95_ms', increase_max = 0.5 }"), 40_000, slower).unwrap();
     assert_eq!((turns, breach.runs, breach.allowed), (19_801, 100, 60.0));
 }
