@@ -53,8 +53,6 @@ pub struct Experiments {
     seen: Mutex<Option<Seen>>,
     standing: StandingFile,
     monitors: Monitors,
-    /// One decision at a time.
-    deciding: Mutex<()>,
     /// When the journal was looked through for days that are too old.
     swept: Mutex<Option<Instant>>,
     journal: Journal,
@@ -108,7 +106,6 @@ impl Experiments {
             seen: Mutex::default(),
             standing: StandingFile::new(&settings.journal),
             monitors: Monitors::default(),
-            deciding: Mutex::default(),
             swept: Mutex::default(),
             journal,
             recent,

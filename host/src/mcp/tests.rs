@@ -51,7 +51,16 @@ async fn tools_are_listed_with_schemas_and_hints() {
         assert!(info.instructions.as_ref().unwrap().contains("It searches the repository double."));
         let tools = client.list_all_tools().await.unwrap();
         let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_ref()).collect();
-        let all = ["semantic_search", "semantic_search_pro", "open_file", "git_blame", "git_history", "run_report", "report_feedback"];
+        let all = [
+            "semantic_search",
+            "semantic_search_pro",
+            "open_file",
+            "git_blame",
+            "git_history",
+            "run_report",
+            "report_feedback",
+            "experiment_report",
+        ];
         assert_eq!(names, all);
         for tool in &tools {
             let hints = tool.annotations.as_ref().unwrap();

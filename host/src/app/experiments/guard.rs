@@ -26,8 +26,8 @@ impl Monitors {
         let mut monitors = self.lock();
         let key = |experiment: &CheckedExperiment| (experiment.id.clone(), experiment.version);
         monitors.retain(|known, _| board.live().iter().any(|live| key(&live.experiment) == *known));
-        for live in board.live().iter().filter(|live| live.experiment.stop.roll_back) {
-            monitors.entry(key(&live.experiment)).or_insert_with(|| Monitor::new(&live.experiment));
+        for live in board.live() {
+            monitors.entry(key(&live.experiment)).or_insert_with(|| Monitor::new(&live.experiment)).follow(&live.without);
         }
     }
 
@@ -66,6 +66,10 @@ impl Experiments {
 
     fn judge(&self, experiment: &CheckedExperiment, arm: usize, run: Observation) {
         let Some(breach) = self.monitors.observe(experiment, arm, run) else { return };
+        if !experiment.stop.roll_back {
+            tracing::warn!(experiment = experiment.id, variant = breach.variant, reason = %breach, "an arm breaches a guardrail");
+            return;
+        }
         let Some(this) = self.this.upgrade() else { return };
         let experiment = experiment.clone();
         // The disk may be slow, and the answer isn't sent yet.
@@ -75,24 +79,20 @@ impl Experiments {
     fn roll_back(&self, experiment: &CheckedExperiment, breach: &Breach) {
         let now = SystemTime::now();
         let (id, variant) = (experiment.id.as_str(), breach.variant.as_str());
-        let one = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.standing.read().is_ok_and(|standing| standing.would_lift(experiment, now).arms.iter().any(|arm| arm == variant));
-        if !known {
-            // First what was done, then what it does: a crash between them loses neither.
-            self.record(&record::rolled_back(experiment, breach, now));
-            match self.standing.roll_back(experiment, variant, &breach.to_string(), now) {
-                Ok(_) => {
-                    tracing::warn!(experiment = id, variant, reason = %breach, "an arm breaches a guardrail and is rolled back");
-                    self.telemetry.record(&Fact::RolledBack { experiment: id, variant, guardrail: breach.metric.as_str() });
-                }
-                Err(error) => {
-                    // A breach is told once; the next one shall be tried again.
-                    self.monitors.forget(experiment);
-                    tracing::error!(%error, experiment = id, variant, "an arm that breaches a guardrail can't be rolled back");
-                }
+        match self.standing.roll_back(experiment, variant, &breach.to_string(), now) {
+            Ok(true) => {
+                self.record(&record::rolled_back(experiment, breach, now));
+                tracing::warn!(experiment = id, variant, reason = %breach, "an arm breaches a guardrail and is rolled back");
+                self.telemetry.record(&Fact::RolledBack { experiment: id, variant, guardrail: breach.metric.as_str() });
+            }
+            // Another breach came first.
+            Ok(false) => {}
+            Err(error) => {
+                // A breach is told once; the next one shall be tried again.
+                self.monitors.forget(experiment);
+                tracing::error!(%error, experiment = id, variant, "an arm that breaches a guardrail can't be rolled back");
             }
         }
-        drop(one);
         self.refresh();
     }
 
