@@ -189,6 +189,24 @@ async fn feedback_is_held_against_its_run_and_outlives_a_kill() {
     let more = json!({"run_id": run, "chunk_ids": chunks[..3], "kind": "used"});
     assert_eq!(told(&report(&server, more).await), json!({"accepted": 1, "already_known": 2, "run_id": run}));
 
+    // A running server tells the same, by its tool and at its endpoint.
+    let answer = raw_call(&server, "experiment_report", json!({"id": "depths"}), &[], json!({})).await.body["result"].clone();
+    assert_eq!(answer["structuredContent"]["counts"]["runs_with_feedback"], 1, "{answer}");
+    assert!(answer["content"][0]["text"].as_str().is_some_and(|text| text.contains("depths")), "{answer}");
+    let unknown = raw_call(&server, "experiment_report", json!({"id": "nothing"}), &[], json!({})).await.body;
+    assert!(unknown.to_string().contains("`nothing` is no experiment of the folder; allowed: depths"), "{unknown}");
+    for (name, status, kind, part) in [
+        ("depths", 200, "application/json", "\"verdict\""),
+        ("depths.md", 200, "text/markdown", "depths"),
+        ("depths.html", 200, "text/html", "<!DOCTYPE html>"),
+        ("nothing", 404, "text/plain", "allowed: depths"),
+    ] {
+        let got = reqwest::get(format!("{}/reports/experiments/{name}", server.base)).await.expect("an answer");
+        let found = (got.status().as_u16(), got.headers()["content-type"].to_str().expect("text").to_owned());
+        let text = got.text().await.expect("text");
+        assert!(found.0 == status && (status != 200 || found.1.starts_with(kind)) && text.contains(part), "{name}: {found:?} {text}");
+    }
+
     // And the report counts each once.
     let said = sandbox.json(&["experiment", "report", "depths", "--format", "json"]);
     let counts = &said["counts"];

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 
 use super::text;
 use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer};
+use crate::experiments::report::{self as experiments, Report as ExperimentReport};
 use crate::reports::{ReportFormat, Reported, cut};
 use crate::request::RequestError;
 
@@ -148,6 +149,45 @@ Left out of the structured report, which would be too long: {}.
         );
     }
     Ok((text, structured))
+}
+
+/// Leaves something out.
+type LeaveOut = fn(&mut ExperimentReport);
+
+/// What of an experiment's report may be left out, in this order, and how.
+const OF_EXPERIMENTS: [(&str, LeaveOut); 4] = [
+    ("the courses over time", |report| {
+        report.comparisons.iter_mut().for_each(|comparison| comparison.course.clear());
+        report.preferences.iter_mut().for_each(|preferred| preferred.course.clear());
+    }),
+    ("the classes of queries", |report| report.classes.clear()),
+    ("what was done to it", |report| report.controls.clear()),
+    ("the methods", |report| report.methods.clear()),
+];
+
+/// An experiment's report as text and as JSON, both together at most [`ANSWER_CHARS_MAX`]
+/// as far as there is something to leave out; the text says what.
+///
+/// # Errors
+/// When it can't be written as JSON.
+pub(super) fn experiment(mut report: ExperimentReport, format: ReportFormat) -> Result<(String, Json), RequestError> {
+    let failed = |error: serde_json::Error| RequestError::Unavailable(format!("the report could not be written as JSON: {error}"));
+    let mut left_out = Vec::new();
+    let mut more = OF_EXPERIMENTS.into_iter();
+    loop {
+        let structured = serde_json::to_value(&report).map_err(failed)?;
+        let json = structured.to_string();
+        let mut text = if format == ReportFormat::Json { json.clone() } else { experiments::markdown(&report) };
+        let fits = json.chars().count() + text.chars().count() + NOTICE_CHARS <= ANSWER_CHARS_MAX;
+        let Some((name, leave_out)) = (!fits).then(|| more.next()).flatten() else {
+            if !left_out.is_empty() && format != ReportFormat::Json {
+                text += &format!("\nLeft out, as it would be too long: {}.\n", left_out.join(", "));
+            }
+            return Ok((text, structured));
+        };
+        leave_out(&mut report);
+        left_out.push(name);
+    }
 }
 
 /// Takes explanations away from the end until the frame fits; gives the rank from

@@ -24,8 +24,7 @@ use super::resource::{self, ReportResource};
 use super::tools::{self, Tool};
 use super::{SearchService, envelope_sha256, fit, text};
 use crate::envelope::{AnswerEnvelope, BlameAnswer, FileSlice, HistoryAnswer, Observability};
-use crate::experiments::report as experiment;
-use crate::reports::{ReportFormat, RunReportArguments};
+use crate::reports::RunReportArguments;
 use crate::request::{HistoryRequest, RequestError, SearchRequest};
 use crate::telemetry::{self, Caller, Run};
 
@@ -98,12 +97,8 @@ impl McpServer {
 
     async fn experiment_report(&self, run: &Run, arguments: tools::ExperimentReportArguments) -> Result<Answer, RequestError> {
         let report = self.service.experiment_report(Some(run), arguments.id).await?;
-        let structured = structured(&report)?;
-        let text = match arguments.format.unwrap_or_default() {
-            ReportFormat::Markdown => experiment::markdown(&report),
-            ReportFormat::Json => structured.to_string(),
-        };
         let outcome = json!({"experiment": report.subject.id, "version": report.subject.version, "verdict": report.verdict});
+        let (text, structured) = fit::experiment(report, arguments.format.unwrap_or_default())?;
         Ok(Answer { text, structured, outcome })
     }
 
