@@ -14,6 +14,7 @@
 //! feedback     what somebody says of findings → events
 //! interleave   rankings → one list in which each rank has a team; feedback → credits
 //! overlap      two rankings → how alike they are
+//! offline      arms on the same queries → what judgments or recorded runs tell of them
 //! simulate     an experiment and what is expected → how long it takes
 //! report       an experiment and its journal → what may be concluded
 //! statistics   figures of arms → differences and how far they can be trusted
@@ -31,6 +32,7 @@ pub mod feedback;
 pub mod interleave;
 pub mod journal;
 mod metric;
+pub mod offline;
 pub mod overlap;
 mod plan;
 mod read;
