@@ -9,6 +9,7 @@ mod crash;
 mod documents;
 mod eval;
 mod experiments;
+mod experiments_offline;
 mod failures;
 mod git_tools;
 mod hostile;

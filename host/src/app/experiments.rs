@@ -276,7 +276,8 @@ fn arm(part: &Part<'_>) -> Arm {
     }
 }
 
-fn changes(arm: &FileArm) -> Changes {
+/// What an arm of a file changes about a search. Its index is not among it.
+pub(crate) fn changes(arm: &FileArm) -> Changes {
     let plugins = arm.plugins.set().map(|(stage, plugin)| {
         let choice = PluginChoice { plugin: plugin.plugin.clone(), parameters: plugin.parameters.clone() };
         (stage, PinnedChoice { choice, sha256: plugin.sha256.as_ref().map(|pin| pin.to_ascii_lowercase()) })

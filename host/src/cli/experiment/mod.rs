@@ -2,6 +2,7 @@
 
 mod assign;
 mod check;
+mod offline;
 mod report;
 mod simulate;
 
@@ -17,6 +18,8 @@ pub enum ExperimentCommand {
     Check(check::CheckArgs),
     /// Say which arm a unit gets, and why
     Assign(assign::AssignArgs),
+    /// Have every arm answer the same queries, held against judgments or what was used of recorded searches
+    Offline(offline::OfflineArgs),
     /// Say what an experiment has shown so far, and how far it can be trusted
     Report(report::ReportArgs),
     /// Say how long an experiment is likely to take
@@ -29,6 +32,7 @@ pub fn run(loaded: &Loaded, command: &ExperimentCommand) -> Result<(), Failure> 
     match command {
         ExperimentCommand::Check(arguments) => check::run(arguments),
         ExperimentCommand::Assign(arguments) => assign::run(arguments),
+        ExperimentCommand::Offline(arguments) => offline::run(loaded, arguments),
         ExperimentCommand::Report(arguments) => report::run(loaded, arguments),
         ExperimentCommand::Simulate(arguments) => simulate::run(arguments),
         ExperimentCommand::Schema => print(&format!("{:#}\n", experiments::schema())),
