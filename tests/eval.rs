@@ -116,7 +116,7 @@ fn random_set(seed: u64, cuts: &Cuts) -> (String, String, Figures) {
 }
 
 /// Questions to [`Repo::sample`] and the files that answer them; the last one has two.
-const QUESTIONS: [(&str, &str, &[&str]); 6] = [
+pub const QUESTIONS: [(&str, &str, &[&str]); 6] = [
     ("limit", "how is the rate of requests limited", &["src/token_bucket.rs"]),
     ("globe", "great circle distance", &["geo/haversine.py"]),
     ("cache", "LruCache", &["app/LruCache.java"]),
@@ -125,13 +125,13 @@ const QUESTIONS: [(&str, &str, &[&str]); 6] = [
     ("sum", "checksum of bytes", &["src/checksum.rs", "lib/crc32.c"]),
 ];
 
-fn write(sandbox: &Sandbox, name: &str, lines: impl IntoIterator<Item = String>) {
+pub fn write(sandbox: &Sandbox, name: &str, lines: impl IntoIterator<Item = String>) {
     let text: String = lines.into_iter().map(|line| line + "\n").collect();
     std::fs::write(sandbox.path(name), text).expect("a file");
 }
 
 /// An index of the sample, and both layouts of a test set beside it.
-fn bench() -> Sandbox {
+pub fn bench() -> Sandbox {
     let sandbox = Sandbox::indexed(&Repo::sample());
     write(&sandbox, "queries.jsonl", QUESTIONS.iter().map(|(id, text, _)| json!({"id": id, "text": text, "more": 1}).to_string()));
     let judgments =

@@ -12,6 +12,7 @@ mod experiments;
 mod experiments_examples;
 mod experiments_guard;
 mod experiments_modes;
+mod experiments_offline;
 mod experiments_population;
 mod failures;
 mod git_tools;

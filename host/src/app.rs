@@ -124,7 +124,7 @@ impl App {
             scan: build.scan,
             git: build.git,
             experiments: OnceLock::new(),
-            others: other_indexes(loaded),
+            others: OtherIndexes::of(loaded),
             data,
         };
         app.reload();
@@ -321,16 +321,6 @@ impl App {
         }
         stage.iter().for_each(Span::end);
         outcome
-    }
-}
-
-/// How indexes of arms are opened.
-fn other_indexes(loaded: &Loaded) -> OtherIndexes {
-    OtherIndexes {
-        builtin: loaded.builtin_embedder(),
-        vllm: loaded.vllm_embedder(),
-        // 64 GiB at most, which a pointer's size holds.
-        row_cache_bytes: (loaded.config.search.row_cache_mb << 20) as usize,
     }
 }
 

@@ -31,6 +31,7 @@ use crate::mcp::Check;
 use crate::pipeline::{adjusts_itself, first_run};
 use crate::request::{RequestError, SearchRequest};
 use crate::telemetry::{Run, Telemetry};
+pub(crate) use arms::changes;
 pub use arms::{Arms, replayed_arms};
 use guard::Monitors;
 use indexes::Indexes;

@@ -84,7 +84,7 @@ pub fn run(loaded: &Loaded, arguments: &EvalArgs) -> Result<(), Failure> {
     let paths = SetPaths { queries: queries.clone(), qrels: arguments.qrels.clone(), corpus: arguments.corpus.clone() };
     let set = TestSet::read(&paths, arguments.level).map_err(|error| wrong(&error))?;
     let runs = arguments.runs_out.as_deref().map(RunsFile::create).transpose()?;
-    let bench = Bench { runtime: runtime()?, set, cuts, limit };
+    let bench = Bench { runtime: runtime()?, paths, set, cuts, limit };
     let report = bench.report(loaded, arguments, &others, runs)?;
 
     show(arguments, &report, text::render(&report))?;
@@ -148,6 +148,7 @@ impl RunsFile {
 /// A test set, and how systems are measured with it.
 struct Bench {
     runtime: tokio::runtime::Runtime,
+    paths: SetPaths,
     set: TestSet,
     cuts: Cuts,
     limit: u32,
@@ -196,7 +197,7 @@ impl Bench {
         for comparison in &comparisons {
             warnings.extend(comparison.system.warnings().into_iter().map(|warning| format!("{}: {warning}", comparison.name)));
         }
-        Ok(Report { schema: SCHEMA, set: self.facts(arguments), settings, warnings, system, comparisons, passed_over })
+        Ok(Report { schema: SCHEMA, set: SetFacts::of(&self.paths, &self.set), settings, warnings, system, comparisons, passed_over })
     }
 
     /// Asks every question and judges the answers.
@@ -211,37 +212,22 @@ impl Bench {
         let level = self.set.level;
         let asking = Asking { level, kept: self.set.kept.as_ref(), depth: self.cuts.depth(), limit: self.limit };
         let system = System::new(&opened.app, opened.snapshot.clone(), change).map_err(Failure::failed)?;
+        let measures = self.cuts.measures();
         let bar = Bar::new(name, self.set.questions.len());
         let mut per_query = Vec::with_capacity(self.set.questions.len());
         for question in &self.set.questions {
-            let Answered { hits, run_id, degraded, error } = self.runtime.block_on(system.ask(question, asking));
+            let Answered { hits, run_id, degraded, error, .. } = self.runtime.block_on(system.ask(question, asking));
             let ranking = matching::ranking(level, &hits, asking.kept, asking.depth);
             if let Some(runs) = runs.as_deref_mut() {
                 runs.write(level, &question.id, &ranking)?;
             }
-            let mut query = QueryReport::new(&question.id, &matching::judge(level, &question.truth, &ranking), &self.cuts);
+            let mut query = QueryReport::new(&question.id, &matching::judge(level, &question.truth, &ranking), &measures);
             query.run_id = opened.records.then_some(run_id).filter(|id| !id.is_empty());
             (query.degraded, query.error) = (degraded, error);
             per_query.push(query);
             bar.step();
         }
-        let manifest = &opened.snapshot.manifest;
-        let index = IndexFacts { generation: manifest.generation.clone(), files: manifest.counts.files, chunks: manifest.counts.chunks };
-        Ok(SystemReport::new(index, per_query, &settings.measures))
-    }
-
-    fn facts(&self, arguments: &EvalArgs) -> SetFacts {
-        let shown = |path: &Path| path.display().to_string();
-        SetFacts {
-            queries: arguments.queries.as_deref().map(shown).unwrap_or_default(),
-            qrels: arguments.qrels.as_deref().map(shown),
-            corpus: arguments.corpus.as_deref().map(shown),
-            layout: self.set.layout,
-            level: self.set.level,
-            queries_read: self.set.queries_read,
-            queries_judged: self.set.questions.len(),
-            relevant: self.set.relevant(),
-        }
+        Ok(SystemReport::new(index_facts(&opened.snapshot), per_query, &settings.measures))
     }
 }
 
@@ -287,11 +273,17 @@ impl Drop for Opened {
     }
 }
 
+/// What reports say of a generation.
+pub(super) fn index_facts(snapshot: &Snapshot) -> IndexFacts {
+    let manifest = &snapshot.manifest;
+    IndexFacts { generation: manifest.generation.clone(), files: manifest.counts.files, chunks: manifest.counts.chunks }
+}
+
 /// How far the questions of one system are.
-struct Bar(ProgressBar);
+pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    fn new(name: &str, questions: usize) -> Bar {
+    pub(super) fn new(name: &str, questions: usize) -> Bar {
         let bar = ProgressBar::new(questions as u64);
         if let Ok(style) = ProgressStyle::with_template("{msg:<26} {wide_bar} {human_pos:>7}/{human_len:<7} {elapsed:>4}") {
             bar.set_style(style);
@@ -304,7 +296,7 @@ impl Bar {
         Bar(bar)
     }
 
-    fn step(&self) {
+    pub(super) fn step(&self) {
         self.0.inc(1);
     }
 }

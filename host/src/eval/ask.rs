@@ -8,6 +8,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
 
 use super::ablation::Change;
 use super::judgments::Question;
@@ -17,7 +20,7 @@ use crate::envelope::{AnswerEnvelope, Finding};
 use crate::faults::{Fault, Faults};
 use crate::index::snapshot::Snapshot;
 use crate::mcp::{SearchService as _, answered_search};
-use crate::pipeline;
+use crate::pipeline::{self, Arm};
 use crate::request::{DEPTH_MAX, PluginChoice, Reach, RequestError, SearchProArguments, SearchRequest};
 use crate::telemetry::Caller;
 use crate::telemetry::conventions::span;
@@ -25,6 +28,10 @@ use crate::types::Stage;
 
 /// Rows of one search: all that its channels can give.
 const ROWS_MAX: usize = 100_000;
+/// What answers call the part of theirs that an experiment has.
+const EXPERIMENT_PART: &str = "experiment";
+/// Of a system that is as it is configured.
+static NO_CHANGE: Change = Change::None;
 
 /// What is asked, and how far.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +55,14 @@ pub struct Answered {
     /// Stages and channels that didn't do their full part, in words; without those that
     /// were left out on purpose.
     pub degraded: Vec<String>,
+    /// Everything that the answers say went otherwise than asked.
+    pub warnings: Vec<String>,
+    /// Of the first search, without what a client adds.
+    pub took: Duration,
     /// Why there is no answer.
     pub error: Option<String>,
+    /// Why the arm was not carried out: the answer is that of the configuration.
+    pub refused: Option<String>,
 }
 
 /// A system: an app with one generation, and what is otherwise than configured.
@@ -57,6 +70,8 @@ pub struct System<'a> {
     app: &'a App,
     snapshot: Arc<Snapshot>,
     change: &'a Change,
+    /// The arm of an experiment that all searches are of.
+    arm: Option<Arm>,
 }
 
 impl<'a> System<'a> {
@@ -67,38 +82,34 @@ impl<'a> System<'a> {
             let choice = PluginChoice { plugin: None, parameters: Some(parameters.clone()) };
             app.plugins().set().choose(Stage::Rerank, Some(&choice))?;
         }
-        Ok(System { app, snapshot, change })
+        Ok(System { app, snapshot, change, arm: None })
     }
 
-    /// Asks a question.
+    /// An arm of an experiment: what it changes, and nothing else. [`Answered::refused`]
+    /// says whether its plugins can be had.
+    pub fn of_arm(app: &'a App, snapshot: Arc<Snapshot>, arm: Arm) -> System<'a> {
+        System { app, snapshot, change: &NO_CHANGE, arm: Some(arm) }
+    }
+
+    /// The first page that a client gets who asks a question for `limit` findings.
+    pub async fn first_page(&self, question: &Question, limit: u32) -> Answered {
+        self.search(question, limit, Reach::default()).await
+    }
+
+    /// Asks a question for as many findings as are measured.
     pub async fn ask(&self, question: &Question, asking: Asking<'_>) -> Answered {
-        let mut answered = Answered::default();
-        match self.search(question, asking.limit, 0).await {
-            Ok((hits, envelope)) => {
-                let ranked = ranking(asking.level, &hits, asking.kept, asking.depth).len();
-                answered.note(&envelope, self.change);
-                answered.hits = hits;
-                answered.run_id = envelope.observability.run_id;
-                if ranked >= asking.depth {
-                    return answered;
-                }
-            }
-            Err(error) => return Answered { error: Some(error.to_string()), ..answered },
+        let reach = |depth_min: u32| Reach { rows: Some(ROWS_MAX), depth_min, ..Reach::default() };
+        let mut answered = self.search(question, asking.limit, reach(0)).await;
+        let ranked = ranking(asking.level, &answered.hits, asking.kept, asking.depth).len();
+        if ranked >= asking.depth || answered.error.is_some() || answered.refused.is_some() {
+            return answered;
         }
-        match self.search(question, asking.limit, DEPTH_MAX).await {
-            Ok((hits, envelope)) => {
-                answered.note(&envelope, self.change);
-                answered.append(hits);
-            }
-            // The findings there are stay.
-            Err(error) => answered.degraded.push(format!("the deeper search: {error}")),
-        }
+        let deeper = self.search(question, asking.limit, reach(DEPTH_MAX)).await;
+        answered.deepen(deeper);
         answered
     }
 
-    /// One search as a run of its own. Each channel that is asked is asked for
-    /// `depth_min` rows at least.
-    async fn search(&self, question: &Question, limit: u32, depth_min: u32) -> Result<(Vec<Hit>, AnswerEnvelope), RequestError> {
+    async fn search(&self, question: &Question, limit: u32, reach: Reach) -> Answered {
         let arguments = SearchProArguments {
             query: question.text.clone(),
             limit: Some(limit),
@@ -110,8 +121,22 @@ impl<'a> System<'a> {
             ..SearchProArguments::default()
         };
         let told = serde_json::to_value(&arguments).unwrap_or_default();
-        let run = self.app.begin_run("semantic_search_pro", &Caller::default(), told);
+        let request = SearchRequest::pro(arguments).map(|mut request| {
+            request.reach = reach;
+            if let Change::WithoutChannel(channel) = self.change {
+                request.reach.without.push(*channel);
+            }
+            request
+        });
+        self.answer("semantic_search_pro", told, request).await
+    }
+
+    /// Answers a call of a tool as a run of its own. `arguments` are as the client sent
+    /// them, `request` is what they say.
+    pub async fn answer(&self, tool: &str, arguments: Json, request: Result<SearchRequest, RequestError>) -> Answered {
+        let run = self.app.begin_run(tool, &Caller::default(), arguments);
         let mut host = self.app.search_host(self.snapshot.clone());
+        host.arms.extend(self.arm.clone());
         match self.change {
             // What a stage that fails falls back to is what the host does without it.
             Change::WithoutStage(Stage::Gate) => host.faults = Arc::new(Faults::of(span::GATE, Fault::Error)),
@@ -119,23 +144,43 @@ impl<'a> System<'a> {
             Change::WithoutRecency => host.settings.recency.weight = 0.0,
             _ => {}
         }
-        let outcome = match SearchRequest::pro(arguments) {
-            Ok(mut request) => {
-                request.reach = Reach { rows: Some(ROWS_MAX), depth_min, ..Reach::default() };
-                if let Change::WithoutChannel(channel) = self.change {
-                    request.reach.without.push(*channel);
-                }
-                pipeline::search(&host, &run, &request).await
-            }
+        let began = Instant::now();
+        let outcome = match request {
+            Ok(request) => pipeline::search(&host, &run, &request).await,
             Err(error) => Err(error),
         };
+        let took = began.elapsed();
         match &outcome {
             Ok(answer) => run.succeed(answered_search(&mut answer.clone()).map(|(_, outcome)| outcome).unwrap_or_default()),
             Err(error) => run.fail(error.class(), &error.to_string()),
         }
-        let mut answer = outcome?;
-        let hits = std::mem::take(&mut answer.findings).into_iter().map(|finding| self.hit(finding)).collect();
-        Ok((hits, answer))
+        match outcome {
+            Ok(answer) => self.answered(answer, took),
+            Err(error) => Answered { took, error: Some(error.to_string()), ..Answered::default() },
+        }
+    }
+
+    fn answered(&self, answer: AnswerEnvelope, took: Duration) -> Answered {
+        let left_out = match self.change {
+            Change::WithoutStage(stage) => Some(stage.as_str()),
+            _ => None,
+        };
+        let mut degraded = Vec::new();
+        let parts = answer.degraded.iter().filter(|part| Some(part.part.as_str()) != left_out);
+        for part in parts.map(|part| format!("{}: {}", part.part, part.cause)) {
+            if !degraded.contains(&part) {
+                degraded.push(part);
+            }
+        }
+        Answered {
+            refused: refusal(&answer),
+            hits: answer.findings.into_iter().map(|finding| self.hit(finding)).collect(),
+            run_id: answer.observability.run_id,
+            degraded,
+            warnings: answer.warnings,
+            took,
+            error: None,
+        }
     }
 
     fn hit(&self, finding: Finding) -> Hit {
@@ -160,18 +205,28 @@ pub fn indexed(snapshot: &Snapshot) -> BTreeSet<&str> {
     snapshot.chunks.files().map(|(file, path)| file.document.as_deref().unwrap_or(path)).collect()
 }
 
+/// Why an arm was not carried out, in the words of the search.
+fn refusal(answer: &AnswerEnvelope) -> Option<String> {
+    let part = answer.degraded.iter().find(|part| part.part == EXPERIMENT_PART)?;
+    let words = answer.warnings.iter().find(|warning| warning.starts_with(EXPERIMENT_PART));
+    Some(words.unwrap_or(&part.cause).clone())
+}
+
 impl Answered {
-    fn note(&mut self, envelope: &AnswerEnvelope, change: &Change) {
-        let left_out = match change {
-            Change::WithoutStage(stage) => Some(stage.as_str()),
-            _ => None,
-        };
-        let parts = envelope.degraded.iter().filter(|part| Some(part.part.as_str()) != left_out);
-        for part in parts.map(|part| format!("{}: {}", part.part, part.cause)) {
-            if !self.degraded.contains(&part) {
-                self.degraded.push(part);
+    /// Takes in the answer of a deeper search.
+    fn deepen(&mut self, deeper: Answered) {
+        // The findings there are stay.
+        self.degraded.extend(deeper.error.map(|error| format!("the deeper search: {error}")));
+        let (degraded, warnings) = (deeper.degraded, deeper.warnings);
+        for (own, more) in [(&mut self.degraded, degraded), (&mut self.warnings, warnings)] {
+            for word in more {
+                if !own.contains(&word) {
+                    own.push(word);
+                }
             }
         }
+        self.refused = self.refused.take().or(deeper.refused);
+        self.append(deeper.hits);
     }
 
     /// Adds what is new. Its scores are of another search, so they are lowered as far as

@@ -2,13 +2,14 @@
 //! is told. `docs/quality.md` describes each field.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::ablation::Part;
-use super::judgments::Layout;
+use super::judgments::{Layout, SetPaths, TestSet};
 use super::matching::Level;
-use super::measures::{Cuts, Judged};
+use super::measures::{Cuts, Judged, Measure};
 use super::statistics::{self, Difference, Estimate};
 
 /// Raised when a field goes or changes its meaning.
@@ -140,11 +141,33 @@ impl From<Part> for Kind {
     }
 }
 
+impl SetFacts {
+    /// A set as it was read from these files.
+    pub fn of(paths: &SetPaths, set: &TestSet) -> SetFacts {
+        let shown = |path: &PathBuf| path.display().to_string();
+        SetFacts {
+            queries: shown(&paths.queries),
+            qrels: paths.qrels.as_ref().map(shown),
+            corpus: paths.corpus.as_ref().map(shown),
+            layout: set.layout,
+            level: set.level,
+            queries_read: set.queries_read,
+            queries_judged: set.questions.len(),
+            relevant: set.relevant(),
+        }
+    }
+}
+
 impl Settings {
     pub fn new(cuts: &Cuts, limit: u32) -> Settings {
+        Settings::of(&cuts.measures(), cuts.depth(), limit)
+    }
+
+    /// The same for measures of the caller's choice.
+    pub fn of(measures: &[Measure], depth: usize, limit: u32) -> Settings {
         Settings {
-            measures: cuts.measures().iter().map(ToString::to_string).collect(),
-            depth: cuts.depth(),
+            measures: measures.iter().map(ToString::to_string).collect(),
+            depth,
             limit,
             resamples: statistics::RESAMPLES,
             flips: statistics::FLIPS,
@@ -192,12 +215,12 @@ impl Comparison {
 
 impl QueryReport {
     /// The figures of one query; of one without an answer with an empty ranking.
-    pub fn new(query_id: &str, judged: &Judged, cuts: &Cuts) -> QueryReport {
+    pub fn new(query_id: &str, judged: &Judged, measures: &[Measure]) -> QueryReport {
         QueryReport {
             query_id: query_id.to_owned(),
             ranked: judged.gains.len(),
             relevant: judged.ideal.len(),
-            measures: cuts.measures().into_iter().map(|measure| (measure.to_string(), measure.of(judged))).collect(),
+            measures: measures.iter().map(|measure| (measure.to_string(), measure.of(judged))).collect(),
             run_id: None,
             degraded: Vec::new(),
             error: None,
@@ -206,7 +229,7 @@ impl QueryReport {
 }
 
 /// One measure of all queries, in their order.
-pub(super) fn figures(per_query: &[QueryReport], measure: &str) -> Vec<f64> {
+pub fn figures(per_query: &[QueryReport], measure: &str) -> Vec<f64> {
     per_query.iter().map(|query| query.measures.get(measure).copied().unwrap_or(0.0)).collect()
 }
 

@@ -17,6 +17,7 @@
 //! monitor      guardrails and the latest runs → the arm that breaches one
 //! interleave   rankings → one list in which each rank has a team; feedback → credits
 //! overlap      two rankings → how alike they are
+//! offline      arms on the same queries → what judgments or recorded runs tell of them
 //! simulate     an experiment and what is expected → how long it takes
 //! report       an experiment and its journal → what may be concluded
 //! statistics   figures of arms → differences and how far they can be trusted
@@ -36,6 +37,7 @@ pub mod interleave;
 pub mod journal;
 mod metric;
 pub mod monitor;
+pub mod offline;
 pub mod overlap;
 mod plan;
 mod read;

@@ -78,8 +78,8 @@ pub(super) fn interleave(live: &Live, part: &Part) -> Interleave {
     }
 }
 
-/// What an arm changes.
-pub(super) fn changes(arm: &FileArm) -> Changes {
+/// What an arm of a file changes about a search. Its index is not among it.
+pub(crate) fn changes(arm: &FileArm) -> Changes {
     let plugins = arm.plugins.set().map(|(stage, plugin)| {
         let choice = PluginChoice { plugin: plugin.plugin.clone(), parameters: plugin.parameters.clone() };
         (stage, PinnedChoice { choice, sha256: plugin.sha256.as_ref().map(|pin| pin.to_ascii_lowercase()) })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use crate::config::Loaded;
 use crate::experiments::Mode;
 use crate::experiments::board::Board;
 use crate::index::data_dir::DataDir;
@@ -37,6 +38,16 @@ struct Open {
 }
 
 impl OtherIndexes {
+    /// As it is configured.
+    pub fn of(loaded: &Loaded) -> OtherIndexes {
+        OtherIndexes {
+            builtin: loaded.builtin_embedder(),
+            vllm: loaded.vllm_embedder(),
+            // 64 GiB at most, which a pointer's size holds.
+            row_cache_bytes: (loaded.config.search.row_cache_mb << 20) as usize,
+        }
+    }
+
     /// Opens the current generation of a data directory with the embedding it was made with.
     ///
     /// # Errors

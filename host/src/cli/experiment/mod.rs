@@ -3,6 +3,7 @@
 mod assign;
 mod check;
 mod control;
+mod offline;
 mod report;
 mod simulate;
 
@@ -27,6 +28,8 @@ pub enum ExperimentCommand {
     Stop(control::ControlArgs),
     /// Let another share of the units in
     Ramp(control::RampArgs),
+    /// Have every arm answer the same queries, held against judgments or what was used of recorded searches
+    Offline(offline::OfflineArgs),
     /// Say what an experiment has shown so far, and how far it can be trusted
     Report(report::ReportArgs),
     /// Say how long an experiment is likely to take
@@ -43,6 +46,7 @@ pub fn run(loaded: &Loaded, command: &ExperimentCommand) -> Result<(), Failure> 
         ExperimentCommand::Pause(arguments) => control::run(loaded, arguments, Request::Pause),
         ExperimentCommand::Stop(arguments) => control::run(loaded, arguments, Request::Stop),
         ExperimentCommand::Ramp(arguments) => control::ramp(loaded, arguments),
+        ExperimentCommand::Offline(arguments) => offline::run(loaded, arguments),
         ExperimentCommand::Report(arguments) => report::run(loaded, arguments),
         ExperimentCommand::Simulate(arguments) => simulate::run(arguments),
         ExperimentCommand::Schema => print(&format!("{:#}\n", experiments::schema())),

@@ -56,7 +56,7 @@ pub(super) fn effect_scale(metric: Metric) -> f64 {
 }
 
 /// Corrects p values of one family. Comparisons without one count as the least certain.
-pub(super) struct Family {
+pub(in crate::experiments) struct Family {
     correction: Option<multiplicity::Correction>,
     alpha: f64,
     count: usize,

@@ -14,12 +14,12 @@ const PLOT_ROWS: usize = 8;
 const ROWS_MAX: usize = 100;
 
 /// What stands below a title; left out when it is empty.
-pub(super) struct Section {
+pub(in crate::experiments) struct Section {
     pub title: &'static str,
     pub blocks: Vec<Block>,
 }
 
-pub(super) enum Block {
+pub(in crate::experiments) enum Block {
     Text(String),
     List(Vec<String>),
     Table(Sheet),
@@ -28,19 +28,19 @@ pub(super) enum Block {
 }
 
 /// A table. Its first column names the rows.
-pub(super) struct Sheet {
+pub(in crate::experiments) struct Sheet {
     pub caption: String,
     pub columns: Vec<(&'static str, Side)>,
     pub rows: Vec<Vec<String>>,
 }
 
 impl Sheet {
-    fn new(caption: impl Into<String>, columns: &[(&'static str, Side)], rows: Vec<Vec<String>>) -> Sheet {
+    pub fn new(caption: impl Into<String>, columns: &[(&'static str, Side)], rows: Vec<Vec<String>>) -> Sheet {
         Sheet { caption: caption.into(), columns: columns.to_vec(), rows }
     }
 
     /// As a block, and how much of it is left out.
-    fn blocks(mut self) -> Vec<Block> {
+    pub fn blocks(mut self) -> Vec<Block> {
         let more = self.rows.len().saturating_sub(ROWS_MAX);
         self.rows.truncate(ROWS_MAX);
         match (self.rows.is_empty(), more) {

@@ -22,8 +22,11 @@ pub(super) fn value(metric: Metric, value: f64) -> String {
 
 /// A difference in its metric's unit, with its sign.
 pub(super) fn signed(metric: Metric, value: f64) -> String {
-    let value = value + 0.0;
-    let shown = self::value(metric, value.abs());
+    with_sign(value, self::value(metric, value.abs()))
+}
+
+/// The sign of a value before its amount, unless that is written as 0.
+pub(in crate::experiments) fn with_sign(value: f64, shown: String) -> String {
     let zero = shown.bytes().all(|byte| !(b'1'..=b'9').contains(&byte));
     match value {
         _ if zero => shown,
@@ -32,21 +35,21 @@ pub(super) fn signed(metric: Metric, value: f64) -> String {
     }
 }
 
-pub(super) fn millis(value: f64) -> String {
+pub(in crate::experiments) fn millis(value: f64) -> String {
     format!("{value:.1} ms")
 }
 
-pub(super) fn percent(share: f64) -> String {
+pub(in crate::experiments) fn percent(share: f64) -> String {
     let text = format!("{:.2}", share * 100.0);
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-pub(super) fn p_value(p: f64) -> String {
+pub(in crate::experiments) fn p_value(p: f64) -> String {
     if p < 0.0001 { "< 0.0001".into() } else { format!("{p:.4}") }
 }
 
 /// `1 unit`, `2 units`.
-pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+pub(in crate::experiments) fn counted(count: u64, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::document::{Block, Sheet, sections, title};
+use super::document::{Block, Section, Sheet, sections, title};
 use super::report::Report;
 use super::words::{Span, spans};
 use crate::reports::escape::{code, prose};
@@ -15,8 +15,13 @@ const SENTENCE_CHARS_MAX: usize = 4_000;
 
 /// The report as Markdown.
 pub fn markdown(report: &Report) -> String {
-    let mut out = format!("# {}\n\n**{}**\n", text(&title(report)), sentence(&report.verdict.sentence));
-    for section in sections(report) {
+    write(&title(report), &report.verdict.sentence, &sections(report))
+}
+
+/// A title, a verdict in one sentence, and what it rests on.
+pub(in crate::experiments) fn write(title: &str, verdict: &str, sections: &[Section]) -> String {
+    let mut out = format!("# {}\n\n**{}**\n", text(title), sentence(verdict));
+    for section in sections {
         // Writing to a String can't fail.
         let _ = writeln!(out, "\n## {}", section.title);
         section.blocks.iter().for_each(|block| write_block(block, &mut out));

@@ -13,14 +13,14 @@
 //! ```
 
 mod classes;
-mod compare;
+pub(in crate::experiments) mod compare;
 mod compose;
-mod document;
-mod figure;
+pub(in crate::experiments) mod document;
+pub(in crate::experiments) mod figure;
 mod gather;
 mod guards;
 mod html;
-mod markdown;
+pub(in crate::experiments) mod markdown;
 mod methods;
 mod moment;
 mod plot;

@@ -20,21 +20,21 @@ const BAR_ROOM: f64 = 26.0;
 const NAME_CHARS_MAX: usize = 16;
 
 /// A picture. Texts are plain.
-pub(super) enum Plot {
+pub(in crate::experiments) enum Plot {
     /// An interval over time.
     Course { title: String, description: String, points: Vec<Point>, metric: Metric },
     /// Wins to the right, losses to the left.
     Bars { title: String, description: String, bars: Vec<Bar> },
 }
 
-pub(super) struct Point {
+pub(in crate::experiments) struct Point {
     pub at: String,
     pub middle: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
 }
 
-pub(super) struct Bar {
+pub(in crate::experiments) struct Bar {
     pub name: String,
     pub wins: u64,
     pub losses: u64,
