@@ -104,7 +104,7 @@ fn judged_figures_are_those_of_eval() {
     }
     let verdict = said["verdict"]["sentence"].as_str().expect("a sentence");
     assert!(
-        verdict.starts_with("By these judgments, `vectors` ") && verdict.contains("corrected by `holm` over 6 comparisons"),
+        verdict.starts_with("By these judgments, `vectors` ") && verdict.ends_with("; p corrected by `holm` over 6 comparisons."),
         "{verdict}"
     );
     // Nothing is left behind that would push out the ledgers of real runs.

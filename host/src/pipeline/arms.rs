@@ -61,9 +61,10 @@ impl Arms {
         if candidates.is_empty() {
             return Arms::default();
         }
-        // The first run of an arm may make an instance of its plugin.
+        // The first run of an arm may make an instance of its plugin. Most arms have none.
+        let has_plugins = candidates.iter().any(|arm| !arm.changes.plugins.is_empty());
         let choose = || candidates.into_iter().map(|arm| (arm.changes.chosen(&host.plugins), arm)).collect::<Vec<_>>();
-        let tried = in_place(choose).unwrap_or_default();
+        let tried = if has_plugins { in_place(choose).unwrap_or_default() } else { choose() };
         let mut admitted = Vec::new();
         for (chosen, arm) in tried {
             match chosen {

@@ -129,7 +129,7 @@ fn differences_are_those_of_eval_corrected_for_their_number() {
     let alone =
         compose(&experiment(&["a", "b"], &format!("{METRICS}\nanalysis.correction = 'none'")), judged(&[&[0.0; 8], &[0.5; 8]]), NOW);
     assert!(alone.comparisons.iter().all(|row| row.p_adjusted == row.difference.p));
-    assert!(alone.verdict.sentence.contains("not corrected for 2 comparisons"), "{}", alone.verdict.sentence);
+    assert!(alone.verdict.sentence.ends_with("; p not corrected for 2 comparisons."), "{}", alone.verdict.sentence);
 }
 
 #[test]

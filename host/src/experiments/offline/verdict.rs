@@ -35,17 +35,21 @@ pub(super) fn verdict(source: &Source, statistics: &Statistics, primary: &str, a
             _ => "No verdict: there is nothing to compare.".into(),
         });
     }
-    let told: Vec<(Outcome, String)> = own.iter().map(|row| of_comparison(row, source, statistics, comparisons.len())).collect();
-    let sentences: Vec<&str> = told.iter().map(|(_, sentence)| sentence.as_str()).collect();
+    let told: Vec<(Outcome, String)> = own.iter().map(|row| of_comparison(row, source, statistics)).collect();
+    let mut parts: Vec<String> = told.iter().map(|(_, sentence)| sentence.clone()).collect();
+    let tested = own.iter().any(|row| row.difference.wins + row.difference.losses > 0);
+    if tested && comparisons.len() > 1 {
+        parts.push(format!("p {}", corrected(statistics.correction, comparisons.len())));
+    }
     Verdict {
         outcome: told.iter().map(|(outcome, _)| *outcome).min().unwrap_or(Outcome::NotDecided),
-        sentence: format!("{by}, {}.", sentences.join("; ")),
+        sentence: format!("{by}, {}.", parts.join("; ")),
         arms: own.iter().zip(&told).map(|(row, (outcome, _))| ArmVerdict { arm: row.arm.clone(), outcome: *outcome }).collect(),
     }
 }
 
 /// A part of a sentence.
-fn of_comparison(row: &Comparison, source: &Source, statistics: &Statistics, family: usize) -> (Outcome, String) {
+fn of_comparison(row: &Comparison, source: &Source, statistics: &Statistics) -> (Outcome, String) {
     let Comparison { arm, control, measure, difference, p_adjusted, .. } = row;
     let over = match source {
         Source::Judgments { .. } => counted(row.queries, "query", "queries"),
@@ -54,21 +58,16 @@ fn of_comparison(row: &Comparison, source: &Source, statistics: &Statistics, fam
     if difference.wins + difference.losses == 0 {
         return (Outcome::NotDecided, format!("`{arm}` and `{control}` have the same {measure} in each of {over}"));
     }
-    let corrected = match family {
-        1 => String::new(),
-        family => format!(", {}", corrected(statistics.correction, family)),
-    };
     let mean = signed(difference.mean);
     let p = p_value(*p_adjusted);
     let p = if p.starts_with('<') { format!("p {p}") } else { format!("p = {p}") };
     let alpha = statistics.alpha;
     if *p_adjusted > alpha {
-        let sentence =
-            format!("`{arm}` against `{control}` on {measure} is not decided: {mean} on average of {over}, {p}{corrected}, over {alpha}");
+        let sentence = format!("`{arm}` against `{control}` on {measure} is not decided: {mean} on average of {over}, {p}, over {alpha}");
         return (Outcome::NotDecided, sentence);
     }
     let (outcome, word) = if difference.mean > 0.0 { (Outcome::Better, "better") } else { (Outcome::Worse, "worse") };
-    (outcome, format!("`{arm}` is {word} than `{control}` on {measure}: {mean} on average of {over}, {p}{corrected}, at most {alpha}"))
+    (outcome, format!("`{arm}` is {word} than `{control}` on {measure}: {mean} on average of {over}, {p}, at most {alpha}"))
 }
 
 /// What was done about so many comparisons.
