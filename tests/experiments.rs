@@ -12,7 +12,7 @@ use crate::support::server::Server;
 use crate::support::{Sandbox, wait_until};
 
 /// Two arms that differ in what is reranked.
-const DEPTHS: &str = r#"
+pub const DEPTHS: &str = r#"
 id = "depths"
 version = 2
 state = "running"

@@ -123,6 +123,33 @@ async fn an_arm_that_breaches_a_guardrail_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn guardrails_go_on_where_a_killed_server_was() {
+    let sandbox = guarded();
+    let server = Server::start(&sandbox);
+    let session = session_of(&server, "u", |arm| arm == "trap").await;
+    // Too few to be judged.
+    for _ in 0..40 {
+        assert!(variant(&server, &session).await.is_some());
+    }
+    server.kill();
+    let server = Server::start(&sandbox);
+    let mut runs = 0;
+    while variant(&server, &session).await.is_some() {
+        runs += 1;
+        assert!(runs < 40, "{runs} runs of this server, and 41 of the one before");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_would_leave_out_is_told_at_the_start() {
+    let sandbox = guarded();
+    let text = std::fs::read_to_string(sandbox.path("experiments/traps.toml")).expect("a file");
+    write(&sandbox, "zz-other.toml", &text.replace("id = \"traps\"", "id = \"zz-other\"").replace("\"running\"", "\"draft\""));
+    let told = sandbox.run(&["experiment", "start", "zz-other"]);
+    told.check(0, &["note: a server leaves it out: zz-other: it changes what traps changes, too"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_change_the_file_and_say_who_did_it() {
     let sandbox = guarded().with_variable("USER", "ada");
     let server = Server::start(&sandbox);

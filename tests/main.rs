@@ -20,6 +20,7 @@ mod hostile;
 mod main_job;
 mod metrics;
 mod otel;
+mod pages;
 mod peers;
 mod reports;
 mod spans;

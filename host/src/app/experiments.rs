@@ -33,7 +33,7 @@ use crate::request::{RequestError, SearchRequest};
 use crate::telemetry::{Run, Telemetry};
 pub(crate) use arms::changes;
 pub use arms::{Arms, replayed_arms};
-use guard::Monitors;
+use guard::{Monitors, Past};
 use indexes::Indexes;
 pub use indexes::OtherIndexes;
 pub use read::{ReadError, report};
@@ -42,7 +42,8 @@ pub use taken::Taken;
 
 /// Name of this program in the journal.
 const APPLICATION: &str = "spanloom";
-/// How far back the journal is read at the start, for feedback on runs of before.
+/// How far back the journal is read at the start, for feedback on runs of before, and for
+/// guardrails.
 const RECENT: Duration = Duration::from_secs(86_400);
 
 /// The experiments of a server.
@@ -95,8 +96,11 @@ impl Experiments {
         let recent = RecentRuns::new(RUNS_DEFAULT);
         let since = OffsetDateTime::from(SystemTime::now() - RECENT).date();
         let mut events = journal::read(&settings.journal, Some(since))?;
+        let mut past = Past::default();
         for event in events.by_ref() {
-            recent.observe(&event?);
+            let event = event?;
+            recent.observe(&event);
+            past.take(&event);
         }
         for (path, lines) in &events.passed_over().damaged {
             tracing::warn!(path = %path.display(), lines, "lines of the experiments' journal are damaged and passed over");
@@ -117,6 +121,7 @@ impl Experiments {
             settings,
         });
         experiments.refresh();
+        experiments.recall(past);
         Ok(experiments)
     }
 

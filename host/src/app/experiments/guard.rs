@@ -2,14 +2,14 @@
 //! whose days are over ends. In: how runs ended. Out: the standing, the journal, the log
 //! and the meters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::Experiments;
-use crate::experiments::board::Board;
+use crate::experiments::board::{Board, Live};
 use crate::experiments::control::record;
-use crate::experiments::events::{Event, Search, Shadow};
+use crate::experiments::events::{Action, Event, Exposure, INTERLEAVED, Search, Shadow};
 use crate::experiments::journal::Ticket;
 use crate::experiments::monitor::{Breach, Monitor, Observation};
 use crate::experiments::standing::{Standing, StandingError};
@@ -49,7 +49,65 @@ impl Monitors {
     }
 }
 
+/// Runs of before this server, oldest first, from which the guardrails go on.
+#[derive(Default)]
+pub(super) struct Past(VecDeque<PastRun>);
+
+struct PastRun {
+    experiment: String,
+    version: u32,
+    variant: String,
+    run: Observation,
+}
+
+/// Runs that are kept: as many as the longest window has, of several arms.
+const PAST_MAX: usize = 50_000;
+
+impl Past {
+    /// Takes an event. What came before an arm was taken back, or given again, counts no more.
+    pub fn take(&mut self, event: &Event) {
+        match &event.action {
+            Action::Search(search) => {
+                let Some(run) = Observation::of_search(search) else { return };
+                for Exposure { experiment, version, variant, .. } in &search.experiments {
+                    self.add(PastRun { experiment: experiment.clone(), version: *version, variant: variant.clone(), run });
+                }
+            }
+            Action::Shadow(shadow) => {
+                let Some(run) = Observation::of_shadow(shadow) else { return };
+                let Shadow { experiment, version, variant, .. } = shadow.clone();
+                self.add(PastRun { experiment, version, variant, run });
+            }
+            Action::Experiment(control) if ["roll_back", "start"].contains(&control.verb.as_str()) => {
+                self.0.retain(|past| past.experiment != control.experiment || past.version != control.version);
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, past: PastRun) {
+        if self.0.len() == PAST_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(past);
+    }
+}
+
 impl Experiments {
+    /// Has the guardrails know what happened before this server.
+    pub(super) fn recall(&self, past: Past) {
+        let board = self.board.load();
+        for PastRun { experiment, version, variant, run } in past.0 {
+            let same = |live: &&Live| live.experiment.id == experiment && live.experiment.version == version;
+            let Some(live) = board.live().iter().find(same) else { continue };
+            let place = live.experiment.arms.iter().position(|arm| arm.key == variant);
+            // Runs of both arms are of none.
+            if let Some(arm) = place.or((variant == INTERLEAVED).then_some(0)) {
+                self.judge(&live.experiment, arm, run);
+            }
+        }
+    }
+
     /// Takes a search of an arm.
     pub(super) fn saw(&self, experiment: &CheckedExperiment, arm: usize, search: &Search) {
         if let Some(run) = Observation::of_search(search) {
@@ -126,5 +184,44 @@ impl Experiments {
         if let Err(error) = self.journal.append_durably(std::slice::from_ref(event)).and_then(Ticket::wait) {
             tracing::error!(%error, "what was done to an experiment is missing in the journal");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiments::events::Control;
+
+    fn event(action: Action) -> Event {
+        Event { application: "spanloom".into(), query_id: "r".into(), client_id: None, timestamp: String::new(), action }
+    }
+
+    fn search(experiment: &str, status: &str) -> Event {
+        let exposure = Exposure { experiment: experiment.into(), version: 1, variant: "on".into(), bucket: 0, unit: String::new() };
+        event(Action::Search(Search { status: status.into(), experiments: vec![exposure], ..Search::default() }))
+    }
+
+    #[test]
+    fn what_came_before_a_decision_counts_no_more() {
+        let mut past = Past::default();
+        for (experiment, status) in [("a", "ok"), ("b", "error"), ("a", "cancelled"), ("b", "ok")] {
+            past.take(&search(experiment, status));
+        }
+        let kept = |past: &Past| past.0.iter().map(|past| (past.experiment.clone(), past.run.failed)).collect::<Vec<_>>();
+        assert_eq!(kept(&past), [("a".into(), false), ("b".into(), true), ("b".into(), false)]);
+        let control = |verb: &str| Control {
+            experiment: "b".into(),
+            version: 1,
+            verb: verb.into(),
+            actor: String::new(),
+            detail: String::new(),
+            variant: None,
+            coverage: None,
+        };
+        past.take(&event(Action::Experiment(control("ramp"))));
+        assert_eq!(past.0.len(), 3);
+        past.take(&event(Action::Experiment(control("roll_back"))));
+        past.take(&search("b", "ok"));
+        assert_eq!(kept(&past), [("a".into(), false), ("b".into(), false)]);
     }
 }

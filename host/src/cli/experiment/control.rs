@@ -7,8 +7,10 @@ use clap::Args;
 
 use crate::cli::{Failure, print};
 use crate::config::Loaded;
+use crate::experiments::board::Board;
 use crate::experiments::control::{ControlDesk, ControlError, Request};
 use crate::experiments::journal::Journal;
+use crate::experiments::read_folder;
 use crate::experiments::standing::StandingFile;
 use crate::index::data_dir::DataDir;
 
@@ -61,7 +63,14 @@ pub fn run(loaded: &Loaded, arguments: &ControlArgs, request: Request) -> Result
         ControlError::Unknown { .. } | ControlError::Refused { .. } | ControlError::Files(_) => Failure::Usage(error.to_string()),
         _ => Failure::failed(error),
     })?;
-    print(&format!("{}\n", outcome.sentence))
+    print(&format!("{}\n", outcome.sentence))?;
+    // A server may have its reasons, too.
+    let files = read_folder(folder).map_err(|error| Failure::Usage(error.to_string()))?;
+    let board = Board::new(files, &standing.read().map_err(Failure::failed)?, SystemTime::now()).map_err(Failure::failed)?;
+    for left_out in board.left_out().iter().filter(|left_out| left_out.starts_with(&format!("{}: ", arguments.id))) {
+        eprintln!("note: a server leaves it out: {left_out}");
+    }
+    Ok(())
 }
 
 fn actor() -> String {
