@@ -61,16 +61,26 @@ pub struct RunList {
     pub damaged: Vec<String>,
 }
 
+/// Ledgers, and their bytes, that are read at once: DuckDB keeps what it has read of each
+/// until it has read all.
+const FILES_AT_ONCE: usize = 256;
+const BYTES_AT_ONCE: u64 = 16 << 20;
+
+/// A ledger's first and last line.
+const LINES: &str = "
+CREATE TEMP TABLE lines (filename VARCHAR, line VARCHAR, \"at\" VARCHAR, at_us BIGINT, trace_id VARCHAR, session_id VARCHAR, tool VARCHAR,
+    status VARCHAR, duration_us BIGINT, findings UBIGINT, degraded VARCHAR, error_class VARCHAR)";
+
 /// What is needed of the first and last lines alone: whole outcomes of thousands of
 /// runs would not fit into the memory a catalog is allowed.
 const LEDGERS: &str = "
-CREATE TEMP TABLE lines AS
+INSERT INTO lines
 SELECT filename, line, \"at\", epoch_us(try_cast(\"at\" AS TIMESTAMP)) AS at_us, trace_id, session_id, tool, status,
        try_cast(duration_us AS BIGINT) AS duration_us,
        CASE WHEN json_type(outcome, '$.findings') = 'ARRAY' THEN json_array_length(outcome, '$.findings') END AS findings,
        array_to_string(json_extract_string(outcome, '$.degraded[*].part'), chr(10)) AS degraded,
        json_extract_string(outcome, '$.error.class') AS error_class
-FROM read_json($1, format = 'newline_delimited', ignore_errors = true, filename = true, maximum_object_size = $2, columns = {
+FROM read_json({files}, format = 'newline_delimited', ignore_errors = true, filename = true, maximum_object_size = $1, columns = {
     line: 'VARCHAR', \"at\": 'VARCHAR', trace_id: 'VARCHAR', session_id: 'VARCHAR', tool: 'VARCHAR',
     status: 'VARCHAR', duration_us: 'VARCHAR', outcome: 'JSON'
 })
@@ -103,11 +113,22 @@ pub fn list_runs(folder: &Path, filter: &RunFilter) -> Result<RunList, CatalogEr
     let settings = settings()?.threads(THREADS)?.with("preserve_insertion_order", "false")?;
     let connection = Connection::open_in_memory_with_flags(settings)?;
     let pattern = format!("{}/*/*.jsonl", literal(&folder.to_string_lossy()));
-    let files: i64 = connection.query_row("SELECT count(*) FROM glob($1)", params![pattern], |row| row.get(0))?;
-    if files == 0 {
+    let files = {
+        let mut statement = connection.prepare("SELECT file FROM glob($1) ORDER BY file")?;
+        statement.query_map(params![pattern], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?
+    };
+    if files.is_empty() {
         return Ok(RunList::default());
     }
-    connection.execute(LEDGERS, params![pattern, LINE_BYTES_MAX])?;
+    connection.execute(LINES, [])?;
+    let mut rest = &files[..];
+    while !rest.is_empty() {
+        let some;
+        (some, rest) = rest.split_at(at_once(rest));
+        // Each name is a pattern for itself alone. Lists can't be bound.
+        let names: Vec<String> = some.iter().map(|file| format!("'{}'", literal(file).replace('\'', "''"))).collect();
+        connection.execute(&LEDGERS.replace("{files}", &format!("[{}]", names.join(", "))), params![LINE_BYTES_MAX])?;
+    }
     let mut matching = 0;
     let mut statement = connection.prepare(RUNS)?;
     let rows = statement.query_map(
@@ -133,7 +154,18 @@ pub fn list_runs(folder: &Path, filter: &RunFilter) -> Result<RunList, CatalogEr
     let mut statement = connection
         .prepare("SELECT file FROM glob($1) WHERE file NOT IN (SELECT filename FROM lines WHERE line = 'run.start') ORDER BY file")?;
     let damaged = statement.query_map(params![pattern], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-    Ok(RunList { runs, matching, files: files as u64, damaged })
+    Ok(RunList { runs, matching, files: files.len() as u64, damaged })
+}
+
+/// How many of the files are read together: at least one.
+fn at_once(files: &[String]) -> usize {
+    let mut bytes = 0;
+    let fit = files.iter().take(FILES_AT_ONCE).take_while(|file| {
+        // One that is gone has none.
+        bytes += std::fs::metadata(file).map_or(0, |about| about.len());
+        bytes <= BYTES_AT_ONCE
+    });
+    fit.count().max(1)
 }
 
 /// A path within a pattern, every character of which stands for itself.
@@ -200,6 +232,23 @@ mod tests {
     fn list(folder: &tempfile::TempDir, filter: RunFilter) -> RunList {
         list_runs(&folder.path().join("da[t]a*"), &RunFilter { limit: if filter.limit == 0 { 100 } else { filter.limit }, ..filter })
             .unwrap()
+    }
+
+    #[test]
+    fn more_ledgers_than_are_read_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let day = folder.path().join("it's [a] day");
+        std::fs::create_dir_all(&day).unwrap();
+        let filler = "x".repeat(20_000);
+        let count = FILES_AT_ONCE * 8 + 1;
+        for number in 0..count {
+            let start = json!({"line": "run.start", "at": "2026-01-01T00:00:00Z", "tool": "open_file", "filler": filler});
+            let end = json!({"line": "run.end", "at": "2026-01-01T00:00:01Z", "status": "ok", "outcome": {"filler": filler}});
+            std::fs::write(day.join(format!("r{number}.jsonl")), format!("{start}\n{end}\n")).unwrap();
+        }
+        let list = list_runs(folder.path(), &RunFilter { limit: 5, ..RunFilter::default() }).unwrap();
+        assert_eq!((list.files, list.matching, list.runs.len(), list.damaged.len()), (count as u64, count as u64, 5, 0));
+        assert_eq!(list.runs[0].duration_us, Some(1_000_000));
     }
 
     #[test]
