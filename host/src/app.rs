@@ -276,43 +276,35 @@ impl App {
     }
 
     async fn run_report(&self, run: Option<&Run>, key: ReportKey) -> Result<Reported, RequestError> {
-        let stage = run.map(|run| run.root.child(span::REPORT_COMPOSE).announce());
-        if let Some(stage) = &stage {
-            let (ReportKey::Run(id) | ReportKey::Trace(id)) = &key;
-            stage.set(attr::REPORT_ID, id.clone());
-        }
-        let records = self.telemetry.records();
-        // Never closed; without a permit the call waits within its own time.
-        let permit = self.composing.clone().acquire_owned().await;
-        let outcome = tokio::task::spawn_blocking(carried(move || {
-            let _permit = permit;
-            reports::report(&records, &key)
-        }))
-        .await
-        .unwrap_or_else(|_| Err(RequestError::Unavailable("an internal error was logged".into())));
-        if let (Some(stage), Err(error)) = (&stage, &outcome) {
-            stage.fail(error.class(), &error.to_string());
-        }
-        stage.iter().for_each(Span::end);
-        outcome
+        let (ReportKey::Run(id) | ReportKey::Trace(id)) = &key;
+        let (id, records) = (id.clone(), self.telemetry.records());
+        self.composed(run, id, move || reports::report(&records, &key)).await
     }
-}
 
-impl App {
     /// What an experiment has shown so far.
     async fn experiment_report(&self, run: Option<&Run>, id: String) -> Result<ExperimentReport, RequestError> {
         let Some(experiments) = self.experiments.get().cloned() else {
             return Err(RequestError::Unavailable("reports of experiments are given by a server".into()));
         };
+        self.composed(run, id.clone(), move || experiments.report(&id)).await
+    }
+
+    /// A report as a stage of the run that asks for it, on a thread of its own.
+    async fn composed<T: Send + 'static>(
+        &self,
+        run: Option<&Run>,
+        id: String,
+        compose: impl FnOnce() -> Result<T, RequestError> + Send + 'static,
+    ) -> Result<T, RequestError> {
         let stage = run.map(|run| run.root.child(span::REPORT_COMPOSE).announce());
         if let Some(stage) = &stage {
-            stage.set(attr::REPORT_ID, id.clone());
+            stage.set(attr::REPORT_ID, id);
         }
-        // As for the reports of runs.
+        // Never closed; without a permit the call waits within its own time.
         let permit = self.composing.clone().acquire_owned().await;
         let outcome = tokio::task::spawn_blocking(carried(move || {
             let _permit = permit;
-            experiments.report(&id)
+            compose()
         }))
         .await
         .unwrap_or_else(|_| Err(RequestError::Unavailable("an internal error was logged".into())));

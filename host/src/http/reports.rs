@@ -88,23 +88,7 @@ async fn experiment(State(reports): State<Reports>, name: Result<Path<String>, P
         Some((id, "html")) => (id, Ok(HTML)),
         _ => (name.as_str(), accepted(&headers, &[JSON, MARKDOWN, TEXT, HTML])),
     };
-    let kind = match kind {
-        Ok(kind) => kind,
-        Err(refused) => return problem(refused.status, &refused.message),
-    };
-    let Ok(permit) = reports.composing.clone().try_acquire_owned() else { return busy() };
-    let report = match reports.service.experiment_report(None, id.to_owned()).await {
-        Ok(report) => report,
-        Err(error) => {
-            let Refused { status, message } = error.into();
-            return problem(status, &message);
-        }
-    };
-    let written = tokio::task::spawn_blocking(move || {
-        let _held = permit;
-        write_experiment(&report, kind)
-    });
-    written.await.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "an internal error was logged"))
+    reports.give(kind, reports.service.experiment_report(None, id.to_owned()), write_experiment).await
 }
 
 fn write_experiment(report: &ExperimentReport, kind: &'static str) -> Response {
@@ -113,10 +97,15 @@ fn write_experiment(report: &ExperimentReport, kind: &'static str) -> Response {
         HTML => ([(CONTENT_TYPE, "text/html; charset=utf-8")], experiment::html(report)).into_response(),
         kind => ([(CONTENT_TYPE, format!("{kind}; charset=utf-8"))], experiment::markdown(report)).into_response(),
     };
+    of_this_moment(&mut response);
+    response
+}
+
+/// Says that there is another report a moment later, and in other forms.
+fn of_this_moment(response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(VARY, HeaderValue::from_static("accept"));
-    response
 }
 
 async fn by_id(State(reports): State<Reports>, id: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
@@ -155,12 +144,25 @@ async fn by_name(State(reports): State<Reports>, named: Result<Query<Named>, Que
 
 impl Reports {
     async fn answer(&self, key: Result<ReportKey, Refused>, kind: Result<&'static str, Refused>) -> Response {
-        let (key, kind) = match (key, kind) {
-            (Ok(key), Ok(kind)) => (key, kind),
-            (Err(refused), _) | (_, Err(refused)) => return problem(refused.status, &refused.message),
+        match key {
+            Ok(key) => self.give(kind, self.service.run_report(None, key), write).await,
+            Err(refused) => problem(refused.status, &refused.message),
+        }
+    }
+
+    /// A report in the form that is wanted, unless too many are being composed.
+    async fn give<T: Send + 'static>(
+        &self,
+        kind: Result<&'static str, Refused>,
+        reported: impl Future<Output = Result<T, RequestError>>,
+        write: fn(&T, &'static str) -> Response,
+    ) -> Response {
+        let kind = match kind {
+            Ok(kind) => kind,
+            Err(refused) => return problem(refused.status, &refused.message),
         };
         let Ok(permit) = self.composing.clone().try_acquire_owned() else { return busy() };
-        let reported = match self.service.run_report(None, key).await {
+        let reported = match reported.await {
             Ok(reported) => reported,
             Err(error) => {
                 let Refused { status, message } = error.into();
@@ -195,13 +197,10 @@ fn write(reported: &Reported, kind: &'static str) -> Response {
         let kind = format!("{kind}; charset=utf-8");
         ([(CONTENT_TYPE, kind)], cut::text(reported.markdown(), ANSWER_BYTES_MAX)).into_response()
     };
-    let headers = response.headers_mut();
-    // A run that goes on has another report a moment later.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(VARY, HeaderValue::from_static("accept"));
+    of_this_moment(&mut response);
     let others: Vec<&str> = reported.trace_runs.iter().take(TRACE_RUNS_MAX).map(String::as_str).collect();
     if let Some(others) = (!others.is_empty()).then(|| HeaderValue::from_str(&others.join(", ")).ok()).flatten() {
-        headers.insert(HeaderName::from_static("x-trace-runs"), others);
+        response.headers_mut().insert(HeaderName::from_static("x-trace-runs"), others);
     }
     response
 }

@@ -104,6 +104,8 @@ fn is_nought(hash: &u64) -> bool {
 
 /// The run of the first page, when the request goes on from one.
 pub fn first_run(request: &SearchRequest) -> Option<String> {
+    // Most are first pages, whose ranking need not be told from others yet.
+    request.cursor.as_ref()?;
     Page::of(request).ok()?.first.map(|first| first.run_id).filter(|id| !id.is_empty())
 }
 

@@ -40,8 +40,9 @@ impl Monitors {
         monitors.get_mut(&(experiment.id.clone(), experiment.version))?.observe(arm, run)
     }
 
-    fn forget(&self, experiment: &CheckedExperiment) {
-        self.lock().remove(&(experiment.id.clone(), experiment.version));
+    /// Forgets its runs, and what was told of them.
+    fn begin_anew(&self, experiment: &CheckedExperiment) {
+        self.lock().insert((experiment.id.clone(), experiment.version), Monitor::new(experiment));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, u32), Monitor>> {
@@ -147,7 +148,7 @@ impl Experiments {
             Ok(false) => {}
             Err(error) => {
                 // A breach is told once; the next one shall be tried again.
-                self.monitors.forget(experiment);
+                self.monitors.begin_anew(experiment);
                 tracing::error!(%error, experiment = id, variant, "an arm that breaches a guardrail can't be rolled back");
             }
         }

@@ -16,7 +16,6 @@ use crate::experiments::{Arm as FileArm, Experiment, ExperimentFile};
 use crate::index::data_dir::DataDir;
 use crate::index::snapshot::Snapshot;
 use crate::pipeline::Arm;
-use crate::types::ChannelName;
 
 /// Everything that answers.
 pub(super) struct Bench {
@@ -61,7 +60,6 @@ impl Bench {
                 },
             };
             if let Some(path) = &data_dir {
-                check_vectors(arm, &snapshot).map_err(|error| refused(&file.path, place, path, &error))?;
                 others.insert(path.clone(), snapshot.clone());
             }
             arms.push(BenchArm { arm: pipeline_arm(&file.experiment, arm), snapshot, data_dir });
@@ -145,15 +143,6 @@ fn refused(file: &Path, place: usize, index: &Path, error: &str) -> Failure {
 
 fn open_other(loaded: &Loaded, path: &Path) -> Result<Arc<Snapshot>, String> {
     OtherIndexes::of(loaded).open(&DataDir::new(path)).map(Arc::new).map_err(|error| error.to_string())
-}
-
-/// An arm that is about another embedding must not be measured without any.
-fn check_vectors(arm: &FileArm, snapshot: &Snapshot) -> Result<(), String> {
-    let asks_dense = arm.channels.as_ref().is_none_or(|channels| channels.contains(&ChannelName::Dense));
-    match snapshot.dense_off.as_ref().filter(|reason| asks_dense && !reason.is_empty()) {
-        None => Ok(()),
-        Some(reason) => Err(format!("{reason}; allowed: an index of the configured embedding, or `channels` without dense")),
-    }
 }
 
 /// What the pipeline needs of an arm. Offline there are no units, so the bucket is none's.

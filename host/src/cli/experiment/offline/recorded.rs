@@ -23,8 +23,6 @@ use crate::pipeline::adjusts_itself;
 use crate::reports::replay::Original;
 use crate::request::{RequestError, SearchArguments, SearchProArguments, SearchRequest};
 
-/// Ledgers of each tool that are looked at, the newest first.
-const LEDGERS_MAX: u32 = 100_000;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Which searches are asked again.
@@ -109,12 +107,11 @@ pub(super) fn ask(loaded: &Loaded, file: &ExperimentFile, wanted: &Wanted) -> Re
 fn select(loaded: &Loaded, wanted: &Wanted) -> Result<(Vec<Recorded>, Vec<Skipped>), Failure> {
     let folder = DataDir::new(&loaded.config.data_dir.0).ledgers();
     let since_us = wanted.since().map(|at| (at.unix_timestamp_nanos() / 1_000) as i64);
-    let mut rows: Vec<RunRow> = Vec::new();
-    for tool in [Tool::Search, Tool::SearchPro] {
-        let filter = RunFilter { since_us, tool: Some(tool.name().to_owned()), limit: LEDGERS_MAX, ..RunFilter::default() };
-        rows.extend(list_runs(&folder, &filter).map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?.runs);
-    }
-    rows.sort_by(|a, b| (&b.started_at, &b.run_id).cmp(&(&a.started_at, &a.run_id)));
+    // Newest first. Each listing reads all ledgers.
+    let filter = RunFilter { since_us, limit: u32::MAX, ..RunFilter::default() };
+    let mut rows = list_runs(&folder, &filter).map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?.runs;
+    let searches = [Tool::Search, Tool::SearchPro].map(Tool::name);
+    rows.retain(|row| row.tool.as_deref().is_some_and(|tool| searches.contains(&tool)));
     let records = diagnostics::records(loaded);
     let (mut runs, mut skipped) = (Vec::new(), BTreeMap::<String, (usize, String)>::new());
     for row in rows {
