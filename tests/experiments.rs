@@ -207,6 +207,10 @@ async fn feedback_is_held_against_its_run_and_outlives_a_kill() {
         assert!(found.0 == status && (status != 200 || found.1.starts_with(kind)) && text.contains(part), "{name}: {found:?} {text}");
     }
 
+    let client = reqwest::Client::new();
+    let wanted = client.get(format!("{}/reports/experiments/depths", server.base)).header("accept", "image/png").send();
+    assert_eq!(wanted.await.expect("an answer").status().as_u16(), 406);
+
     // And the report counts each once.
     let said = sandbox.json(&["experiment", "report", "depths", "--format", "json"]);
     let counts = &said["counts"];

@@ -141,6 +141,77 @@ async fn guardrails_go_on_where_a_killed_server_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_roll_back_that_fails_is_tried_again() {
+    let sandbox = guarded();
+    let server = Server::start(&sandbox);
+    let session = session_of(&server, "u", |arm| arm == "trap").await;
+    // A folder can't be locked.
+    let lock = sandbox.data().join("experiments/standing.lock");
+    std::fs::remove_file(&lock).expect("a lock");
+    std::fs::create_dir(&lock).expect("a folder");
+    wait_until("the failure", async || {
+        assert_eq!(variant(&server, &session).await.as_deref(), Some("trap"));
+        server.said().contains("can't be rolled back").then_some(())
+    })
+    .await;
+    assert_eq!(controls(&sandbox, "roll_back"), Vec::<Json>::new());
+    std::fs::remove_dir(&lock).expect("a folder");
+    wait_until("the roll-back", async || variant(&server, &session).await.is_none().then_some(())).await;
+    assert_eq!(controls(&sandbox, "roll_back").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_roll_back_a_breach_is_told_only() {
+    let sandbox = guarded();
+    let text = std::fs::read_to_string(sandbox.path("experiments/traps.toml")).expect("a file");
+    write(&sandbox, "traps.toml", &format!("{text}\n[stop]\nroll_back = false\n"));
+    let server = Server::start(&sandbox);
+    let session = session_of(&server, "u", |arm| arm == "trap").await;
+    wait_until("the breach", async || {
+        variant(&server, &session).await;
+        server.said().contains("an arm breaches a guardrail").then_some(())
+    })
+    .await;
+    assert_eq!(variant(&server, &session).await.as_deref(), Some("trap"));
+    assert_eq!(controls(&sandbox, "roll_back"), Vec::<Json>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_days_of_the_journal_go_unless_they_are_needed() {
+    let old = |sandbox: &Sandbox| sandbox.data().join("experiments/2020-06-01.jsonl");
+    let sandbox = guarded();
+    std::fs::create_dir_all(sandbox.data().join("experiments")).expect("a folder");
+    std::fs::write(old(&sandbox), "").expect("a day");
+    let server = Server::start(&sandbox);
+    assert!(!old(&sandbox).exists());
+    server.kill();
+
+    // An experiment that began before it needs it.
+    let path = sandbox.data().join("experiments/standing.json");
+    let standing = std::fs::read_to_string(&path).expect("a standing");
+    let at = standing.find("20").expect("a moment");
+    let today: String = standing[at..].chars().take(10).collect();
+    std::fs::write(&path, standing.replace(&today, "2020-05-31")).expect("a standing");
+    std::fs::write(old(&sandbox), "").expect("a day");
+    let server = Server::start(&sandbox);
+    assert!(old(&sandbox).exists());
+    server.kill();
+    std::fs::remove_dir_all(sandbox.path("experiments")).expect("a folder");
+    drop(Server::start(&sandbox));
+    assert!(!old(&sandbox).exists());
+
+    // 0 keeps all.
+    let sandbox = Sandbox::new().with_config("[experiments]\njournal_days_max = 0\n");
+    sandbox.index(&Repo::sample());
+    std::fs::create_dir_all(sandbox.data().join("experiments")).expect("a folder");
+    std::fs::write(old(&sandbox), "").expect("a day");
+    drop(Server::start(&sandbox));
+    assert!(old(&sandbox).exists());
+    let wrong = Sandbox::new().with_config("[experiments]\njournal_days_max = 36501\n");
+    wrong.run(&["serve"]).check(2, &["experiments.journal_days_max", "36501", "0 to 36500"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_would_leave_out_is_told_at_the_start() {
     let sandbox = guarded();
     let text = std::fs::read_to_string(sandbox.path("experiments/traps.toml")).expect("a file");

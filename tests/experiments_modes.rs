@@ -7,9 +7,11 @@ use serde_json::{Value as Json, json};
 use spanloom::envelope::AnswerEnvelope;
 
 use crate::experiments::{journal, write};
+use crate::support::admin::Scrape;
 use crate::support::mcp::{Raw, raw_call};
 use crate::support::repo::Repo;
 use crate::support::server::Server;
+use crate::support::vllm::{Encoding, StandIn};
 use crate::support::{Sandbox, wait_until};
 
 const QUERY: &str = "capacity of the token bucket release";
@@ -238,4 +240,66 @@ async fn arms_in_the_shadow_are_asked_and_nobody_sees_them() {
     let agreement =
         report["agreements"].as_array().expect("agreements").iter().find(|one| one["arm"] == "index").expect("the other index").clone();
     assert_eq!(agreement["overlap_at_10"].as_f64().or_else(|| agreement["overlap_at_10"]["mean"].as_f64()), Some(1.0), "{agreement}");
+}
+
+/// Shadow runs so far, by outcome.
+async fn asked(server: &Server, outcome: &str) -> u64 {
+    Scrape::of(server).await.count("experiment_shadow_runs_total", &[("experiment", "shadow"), ("outcome", outcome)])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_asked_of_the_shadow_is_left_out() {
+    let repo = Repo::sample();
+    let mut sandbox = Sandbox::indexed(&repo);
+    let arms = "[[arms]]\nkey = \"today\"\n[[arms]]\nkey = \"a\"\nrm3 = false\n[[arms]]\nkey = \"b\"\nrm3 = false\n[shadow]\n";
+    let with = |settings: &str| file("shadow", "reciprocal_rank", "", &format!("{arms}{settings}\n"));
+    // Two arms and one turn.
+    write(&sandbox, "shadow.toml", &with("concurrency_max = 1"));
+    let server = Server::start(&sandbox);
+    search(&server, "semantic_search", json!({"query": QUERY}), "s").await;
+    wait_until("one of both", async || (asked(&server, "ok").await == 1 && asked(&server, "left_out").await == 1).then_some(())).await;
+    drop(server);
+
+    // No share of the runs.
+    write(&sandbox, "shadow.toml", &with("share = 0.0"));
+    let server = Server::start(&sandbox);
+    for _ in 0..5 {
+        let answer = search(&server, "semantic_search", json!({"query": QUERY}), "s").await.envelope();
+        assert_eq!(answer.experiments.len(), 1);
+    }
+    assert_eq!((asked(&server, "ok").await, asked(&server, "left_out").await, asked(&server, "error").await), (0, 0, 0));
+    drop(server);
+
+    // Less time than a stage takes that nothing cuts short.
+    sandbox.set_config("[faults]\n\"retrieval.recency_boost\" = \"delay 900 ms\"\n");
+    write(&sandbox, "shadow.toml", &with("deadline_ms = 10"));
+    let server = Server::start(&sandbox);
+    let answer = search(&server, "semantic_search", json!({"query": QUERY}), "s").await.envelope();
+    assert!(!answer.findings.is_empty(), "the answer has its own time");
+    wait_until("both given up", async || (asked(&server, "error").await == 2).then_some(())).await;
+    let told = journal(&sandbox).into_iter().rfind(|event| event["action_name"] == "shadow").expect("a shadow");
+    assert!(told["event_attributes"]["warnings"].to_string().contains("no answer within 10 ms"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_a_models_vectors_is_asked_with_that_model() {
+    let stand_in = StandIn::start(Encoding::AsAsked);
+    let repo = Repo::sample();
+    // The built-in embedding answers; the server is named for the other index alone.
+    let sandbox = Sandbox::new().with_config(&stand_in.config().replace("kind = \"vllm\"", "kind = \"builtin\""));
+    sandbox.index(&repo);
+    let (other, config) = (sandbox.path("other"), sandbox.path("other.toml"));
+    std::fs::write(&config, stand_in.config()).expect("a configuration");
+    let index = ["--config", config.to_str().expect("text"), "index", "--data-dir", other.to_str().expect("text"), repo.text_path()];
+    sandbox.run(&index).check(0, &[]);
+    let arms = "[[arms]]\nkey = \"today\"\n[[arms]]\nkey = \"model\"\nindex = \"../other\"\nchannels = [\"dense\"]\n";
+    write(&sandbox, "shadow.toml", &file("shadow", "reciprocal_rank", "", arms));
+    let server = Server::start(&sandbox);
+    let before = stand_in.requests();
+    search(&server, "semantic_search", json!({"query": QUERY}), "s").await;
+    let told = wait_until("the other index", async || journal(&sandbox).into_iter().find(|event| event["action_name"] == "shadow")).await;
+    let attributes = &told["event_attributes"];
+    assert!(attributes["status"] == "ok" && attributes["findings"].as_array().is_some_and(|findings| !findings.is_empty()), "{told}");
+    assert_eq!(attributes["warnings"], Json::Null, "{told}");
+    assert_eq!(stand_in.requests(), before + 1);
 }

@@ -376,6 +376,31 @@ mod tests {
     }
 
     #[test]
+    fn a_long_report_of_an_experiment_says_what_it_leaves_out() {
+        let whole: ExperimentReport = serde_json::from_str(include_str!("../experiments/report/golden/ab.json")).unwrap();
+        let (text, structured) = experiment(whole.clone(), ReportFormat::Markdown).unwrap();
+        assert!(!text.contains("Left out") && structured == serde_json::to_value(&whole).unwrap());
+        let mut long = whole.clone();
+        let course = long.comparisons[0].course.clone();
+        long.comparisons[0].course = course.into_iter().cycle().take(2_000).collect();
+        let methods = long.methods.clone();
+        for (format, more) in [(ReportFormat::Markdown, 0), (ReportFormat::Json, 0), (ReportFormat::Markdown, 2_000)] {
+            let mut long = long.clone();
+            long.methods = methods.iter().cycle().take(methods.len() + more).cloned().collect();
+            let (text, structured) = experiment(long, format).unwrap();
+            let chars = text.chars().count() + structured.to_string().chars().count();
+            assert!(chars <= ANSWER_CHARS_MAX, "{chars}");
+            assert_eq!(structured["verdict"], serde_json::to_value(&whole.verdict).unwrap());
+            let left_out = if more > 0 {
+                "the courses over time, the classes of queries, what was done to it, the methods"
+            } else {
+                "the courses over time."
+            };
+            assert!(format == ReportFormat::Json || text.contains(&format!("Left out, as it would be too long: {left_out}")), "{text}");
+        }
+    }
+
+    #[test]
     fn costs_are_those_of_json() {
         let text = "a\"\\\n\r\t\u{1}\u{8}\u{c}\u{7f}é😀";
         let json = serde_json::to_string(text).unwrap();

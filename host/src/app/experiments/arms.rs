@@ -96,3 +96,36 @@ pub(crate) fn changes(arm: &FileArm) -> Changes {
         rerank: arm.rerank,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "id = \"e\"\nversion = 2\nmode = \"MODE\"\n[unit]\nkind = \"run\"\n[[arms]]\nkey = \"a\"\n[[arms]]\nkey = \"b\"\nrm3 = true\n\
+         [metrics]\nprimary = \"used_findings\"\n";
+
+    fn exposed(version: u32, variant: &str, seed: Option<u64>) -> Exposed {
+        Exposed { stamp: ExperimentStamp { id: "e".into(), version, variant: variant.into(), bucket: 1 }, seed }
+    }
+
+    #[test]
+    fn a_run_has_its_arms_again_or_a_reason_why_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let again = |exposed| replayed_arms(folder.path(), "r1", &[exposed]);
+        let write = |mode: &str| std::fs::write(folder.path().join("e.toml"), FILE.replace("MODE", mode)).unwrap();
+        write("ab");
+        let arms = again(exposed(2, "b", None)).unwrap();
+        assert_eq!((arms.alone[0].changes.rm3, arms.page_run.as_deref()), (Some(true), Some("r1")));
+        for (exposed, expect) in [
+            (exposed(1, "b", None), "part of experiment e version 1, arm b, which is not in"),
+            (exposed(2, "c", None), "arm c, which is not in"),
+            (exposed(2, INTERLEAVED, None), "doesn't say who picked first"),
+        ] {
+            let error = again(exposed).err().unwrap_or_default();
+            assert!(error.contains(expect), "{error}");
+        }
+        write("interleave");
+        let shared = again(exposed(2, INTERLEAVED, Some(7))).unwrap().shared.unwrap();
+        assert_eq!((shared.seed, shared.teams.len()), (7, 2));
+    }
+}

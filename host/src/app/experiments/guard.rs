@@ -203,6 +203,16 @@ mod tests {
     }
 
     #[test]
+    fn of_more_runs_than_are_kept_the_oldest_go() {
+        let mut past = Past::default();
+        past.take(&search("oldest", "ok"));
+        for _ in 0..PAST_MAX {
+            past.take(&search("a", "ok"));
+        }
+        assert_eq!((past.0.len(), past.0.front().map(|run| run.experiment.as_str())), (PAST_MAX, Some("a")));
+    }
+
+    #[test]
     fn what_came_before_a_decision_counts_no_more() {
         let mut past = Past::default();
         for (experiment, status) in [("a", "ok"), ("b", "error"), ("a", "cancelled"), ("b", "ok")] {
